@@ -1,10 +1,11 @@
-"""Write docs/shoal.1, the manual page, and the table of docs/command-line.md.
+"""Write docs/shoal.1, the manual page, and the tables of docs/command-line.md.
 
     python docs/make_man.py
 
 Both follow from the help of the commands and from the table of options
 (`shoal.config.options`). With `-`, the manual page goes to standard output, and with
-`-t` the table. The wheel installs the page where `man` looks.
+`-t` or `-c` the table of options or of commands. The wheel installs the page where
+`man` looks.
 """
 
 import re
@@ -30,21 +31,32 @@ WIDTH = 72  # characters of a line, before dashes are escaped
 DATE = "2026-11-30"  # of the last change to what the commands are
 PAGE = Path(__file__).parent / "shoal.1"
 TABLE = Path(__file__).parent / "command-line.md"
-BEGIN, END = "<!-- options: made by make_man.py -->\n\n", "\n<!-- end of options -->"
 
 
 def main() -> None:
     """Write the page and the table."""
-    man, options_table = ("\n".join(lines) + "\n" for lines in (page(), table()))
+    tables = ("\n".join(lines) + "\n" for lines in (page(), table(), by_command()))
+    man, options_table, commands_table = tables
     if sys.argv[1:] == ["-"]:
         sys.stdout.write(man)
     elif sys.argv[1:] == ["-t"]:
         sys.stdout.write(options_table)
+    elif sys.argv[1:] == ["-c"]:
+        sys.stdout.write(commands_table)
     else:
         PAGE.write_text(man)
-        before, _, rest = TABLE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        TABLE.write_text(before + BEGIN + options_table + END + after)
+        replace("options", options_table)
+        replace("commands", commands_table)
+
+
+def replace(name: str, made: str) -> None:
+    """Put a table between its marks in docs/command-line.md."""
+    begin = f"<!-- {name}: made by make_man.py -->\n\n"
+    end = f"\n<!-- end of {name} -->"
+    before, _, rest = TABLE.read_text().partition(begin)
+    _, mark, after = rest.partition(end)
+    assert mark
+    TABLE.write_text(before + begin + made + end + after)
 
 
 def table() -> Iterator[str]:
@@ -57,6 +69,22 @@ def table() -> Iterator[str]:
         structs = (struct for struct, names in STRUCTS.items() if name in names)
         python = " and ".join(f"`{struct}.{name}`" for struct in structs)
         cells = (flags(option), commands or "–", python or "–", option.help)
+        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def by_command() -> Iterator[str]:
+    """Yield the lines of a table of all commands with their own options."""
+    yield "| command | effect | options of its own |"
+    yield "|---|---|---|"
+    context = click.Context(cli, info_name="shoal")
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        pieces = command.collect_usage_pieces(click.Context(command, context))
+        usage = " ".join(["shoal", name, *pieces[1:]])
+        own = (option.flag for option in OPTIONS if name in option.commands)
+        effect = command.get_short_help_str(limit=120)
+        cells = (f"`{usage}`", effect, " ".join(f"`{flag}`" for flag in own) or "–")
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 

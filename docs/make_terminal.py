@@ -1,81 +1,96 @@
-"""Draw docs/terminal.svg, the picture of a real session in the README.
+"""Draw docs/terminal.svg, the picture of the sender's and the receiver's terminal.
 
-    python docs/make_terminal.py
+    .venv/bin/python docs/make_terminal.py
 
-It runs two nodes that connect over loopback; nothing leaves the machine.
+Two terminals of a namespace run the commands; the picture has what both display while
+the download is half done. Nothing leaves the machine.
 """
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.text import Text
 
-SHOAL = [sys.executable, "-m", "shoal"]
-SIZE = 48 * 1024 * 1024  # bytes shared
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.helpers.netns import Namespace  # noqa: E402
+from tests.helpers.terminal import PATH, Terminal  # noqa: E402
+
+PICTURE = ROOT / "docs" / "terminal.svg"
+SIZE = 96 * 1024 * 1024  # bytes shared
+COLUMNS = 84
+RATE = "16M"  # so that there is something to see
+STYLES = (
+    (r"^\$ .*", "bold"),
+    (r"^\$", "bold blue"),
+    (r"shoal:[a-z2-7]{56}", "green"),
+    (r"━+", "green"),
+    (r"^On the other machine:|^Press .*|^Sharing .*", "dim"),
+)
 
 
 def main() -> None:
-    """Share, list, download and verify; draw what the commands print."""
-    console = Console(record=True, width=84, file=open(os.devnull, "w"))
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        env = {
-            **os.environ,
-            "SHOAL_LAN_ONLY": "1",
-            "SHOAL_NO_LAN": "1",
-            "SHOAL_INTERFACES": "lo",
-            "XDG_DATA_HOME": folder,
-        }
-        (home / "model").mkdir()
-        (home / "model" / "weights.bin").write_bytes(os.urandom(SIZE))
-        (home / "model" / "README.md").write_text("# A model\n")
-        show(console, "shoal share model/")
-        sharer = subprocess.Popen(
-            [*SHOAL, "share", "model", "--port", "14001"],
-            cwd=home,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert sharer.stdout is not None
-        assert sharer.stderr is not None
-        link = sharer.stdout.readline().strip()
-        console.print(Text(link, style="bold green"))
-        console.print(Text(sharer.stderr.readline().strip(), style="dim"))
-        console.print()
-        peer = ["--peer", "127.0.0.1:14001"]
-        short = link[:20] + "…"
-        for words in (["ls"], ["get", "-C", "elsewhere"], ["verify"]):
-            (home / "elsewhere").mkdir(exist_ok=True)
-            tail = ["elsewhere/model"] if words == ["verify"] else []
-            show(console, " ".join(["shoal", words[0], short, *words[1:], *tail]))
-            done = subprocess.run(
-                [*SHOAL, words[0], link, *words[1:], *tail, *peer],
-                cwd=home,
-                env=env,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            console.print(Text(done.stdout.rstrip()))
-            console.print()
-        sharer.terminate()
-        sharer.wait(10)
-    target = Path(__file__).with_name("terminal.svg")
+    """Share, list and download, and draw both terminals."""
+    with tempfile.TemporaryDirectory() as name, Namespace() as namespace:
+        sender, receiver = look(namespace, Path(name))
+    console = Console(record=True, width=COLUMNS + 4, file=open(os.devnull, "w"))
+    for title, lines in (("laptop", sender), ("workstation", receiver)):
+        text = Text("\n".join(lines))
+        for pattern, style in STYLES:
+            text.highlight_regex(re.compile(pattern, re.MULTILINE), style)
+        console.print(Panel(text, title=title, title_align="left", border_style="dim"))
     picture = console.export_svg(title="shoal")
     # A picture in a README must not load fonts from another server.
-    target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
+    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
 
 
-def show(console: Console, command: str) -> None:
-    """Print a command as a user types it."""
-    console.print(Text.assemble(("$ ", "bold blue"), (command, "bold")))
+def look(namespace: Namespace, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of both terminals in the middle of a download."""
+    here, there = folder / "here", folder / "there"
+    for each in (here / "model", there):
+        each.mkdir(parents=True)
+    (here / "model" / "weights.bin").write_bytes(os.urandom(SIZE))
+    (here / "model" / "README.md").write_text("# A model\n")
+    share = f"shoal share model/ --limit-up {RATE}"
+    with terminal(namespace, share, here) as sender:
+        sender.wait("Ctrl-C to stop")
+        link = next(line for line in sender.screen if line.startswith("shoal:"))
+        ls = f"shoal ls {link}"
+        with terminal(namespace, ls, there) as first:
+            assert first.finish() == 0
+            listed = first.screen
+        get = f"shoal get {link}"
+        with terminal(namespace, get, there) as receiver:
+            receiver.wait_screen(r"model .* 5\d % .*")
+            sender.wait_screen(r"model: 1 peer · .*")
+            shown, got = sender.screen, receiver.screen
+        sender.interrupt()
+        sender.finish()
+    short = f"{link[:22]}…"
+    lines = [f"$ {share}", *shown]
+    others = [f"$ shoal ls {short}", *listed, f"$ shoal get {short}", *got]
+    return lines, others
+
+
+def terminal(namespace: Namespace, command: str, folder: Path) -> Terminal:
+    """Start a command in a terminal of a user with a home of its own."""
+    return Terminal(
+        *namespace.command(["sh", "-c", f"exec {command}"]),
+        columns=COLUMNS,
+        cwd=folder,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{PATH}",
+            "SHOAL_INTERFACES": "",
+            "SHOAL_NO_LAN": "",
+            "XDG_DATA_HOME": str(folder / "home"),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,17 @@ def _sigint_ends_programs() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _short_stacks() -> Iterator[None]:
+    """Let event loops in debug mode store less of the stack at each callback.
+
+    Storing ten frames, as they do otherwise, takes a sixth of the time of the tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncio.constants.DEBUG_STACK_DEPTH", 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the secret and the configuration file of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:

@@ -39,6 +39,7 @@ __all__ = [
     "PeerError",
     "PeerTimeoutError",
     "ProtocolError",
+    "RelayError",
     "RouterError",
     "SelfConnectionError",
     "ShoalError",
@@ -190,6 +191,10 @@ class PeerError(ShoalError):
 
 class ProtocolError(PeerError):
     """A peer sent bytes or messages that the protocol does not allow."""
+
+
+class RelayError(PeerError):
+    """A relay cannot be reached or refuses, so no peer is met there."""
 
 
 class LyingPeerError(PeerError):

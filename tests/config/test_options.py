@@ -87,6 +87,7 @@ def test_a_struct_has_the_fields_and_defaults_of_its_rows(struct: type[Struct]) 
 TEXTS = {
     "peers": "127.0.0.1:1",
     "dht_bootstrap": "127.0.0.1:1",
+    "relays": "127.0.0.1:1",
     "origins": "https://host/file",
 }
 

@@ -160,6 +160,7 @@ def _of_id(share_id: bytes) -> dict[str, Any]:
         "log": keys.log.hex(),
         "log_name": keys.log_name,
         "lan_topic": keys.lan_topic.hex(),
+        "relay_token": keys.relay_token.hex(),
         "dht_topic": keys.dht_topic.hex(),
     }
 
@@ -245,7 +246,8 @@ def _links(share_id: bytes) -> dict[str, Any]:
     hints = (Address("192.0.2.7", 4001), Address("host.example", 65535))
     origins = ("https://host.example/folder/?a=1&b=2", "s3://bucket/key")
     plain, hinted = str(Link(share_id)), str(Link(share_id, hints))
-    full = str(Link(share_id, hints, origins))
+    relays = (Address("relay.example", 4001),)
+    full = str(Link(share_id, hints, origins, relays))
     typo = plain[:-1] + ("a" if plain[-1] != "a" else "b")
     return {
         "read": [
@@ -254,17 +256,19 @@ def _links(share_id: bytes) -> dict[str, Any]:
                 "id": share_id.hex(),
                 "hints": list(map(str, found)),
                 "origins": list(urls),
+                "relays": list(map(str, met)),
             }
-            for text, found, urls in (
-                (plain, (), ()),
-                (plain.upper(), (), ()),
-                (plain.removeprefix("shoal:"), (), ()),
-                (f"<{plain}>.", (), ()),
-                (f"\u201c{plain}\u201d", (), ()),
-                (quote(plain, safe=""), (), ()),
-                (f"web+{plain}/", (), ()),
-                (hinted, hints, ()),
-                (full, hints, origins),
+            for text, found, urls, met in (
+                (plain, (), (), ()),
+                (plain.upper(), (), (), ()),
+                (plain.removeprefix("shoal:"), (), (), ()),
+                (f"<{plain}>.", (), (), ()),
+                (f"\u201c{plain}\u201d", (), (), ()),
+                (quote(plain, safe=""), (), (), ()),
+                (f"web+{plain}/", (), (), ()),
+                (hinted, hints, (), ()),
+                (full, hints, origins, relays),
+                (_with_marks(full), hints, origins, relays),
             )
         ],
         "refused": [
@@ -278,8 +282,15 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain + "?peer=192.0.2.7", "why": "no port"},
             {"text": plain + "?" + "&".join(["peer=a:1"] * 9), "why": "too many hints"},
             {"text": plain + "?origin=host", "why": "no URL"},
+            {"text": plain + "?" + "&".join(["relay=a:1"] * 3), "why": "many relays"},
         ],
     }
+
+
+def _with_marks(link: str) -> str:
+    """Return a link with `?` and `&` before its hints, as links were once written."""
+    first, *others = link.split(",")
+    return f"{first}?{'&'.join(others)}"
 
 
 def _of_chunk(length: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from shoal.core.limits import (
     MAX_HOSTS,
     MAX_PAUSE,
     MAX_PAUSES,
+    MAX_WAIT,
     MESSAGE_BURST,
     MESSAGE_RATE,
     OVERHEAD_LIMIT,
@@ -33,6 +34,15 @@ STEPS = st.lists(
 )
 
 
+def waited(limit: RateLimit, now: float) -> float:
+    """Return when the next bytes may be moved, after as many waits as that takes."""
+    while (wait := limit.wait(now)) == MAX_WAIT:
+        now += wait
+    now += wait
+    assert limit.wait(now) <= 1e-6, "the wait was not over when it should be"
+    return now
+
+
 @given(RATES, STEPS, st.floats(0, 1e6))
 def test_the_rate_is_kept_between_any_two_moments(
     rate: float, steps: list[tuple[float, float]], start: float
@@ -40,8 +50,7 @@ def test_the_rate_is_kept_between_any_two_moments(
     limit, now = RateLimit(rate), start
     sent: list[tuple[float, float]] = []
     for part, pause in steps:
-        now += limit.wait(now) + pause
-        assert limit.wait(now) <= 1e-6, "the wait was not over when it should be"
+        now = waited(limit, now) + pause
         limit.take(int(part * rate), now)
         sent.append((now, int(part * rate)))
     for first in range(len(sent)):
@@ -59,10 +68,10 @@ def test_a_sender_that_always_has_data_reaches_the_whole_rate(
 ) -> None:
     limit, now, size = RateLimit(rate), 0.0, 0.0
     for part in parts:
-        now += limit.wait(now)
+        now = waited(limit, now)
         limit.take(int(part * rate), now)
         size += int(part * rate)
-    now += limit.wait(now)
+    now = waited(limit, now)
     assert size >= rate * now * (1 - 1e-6)
 
 
@@ -79,9 +88,24 @@ def test_a_long_pause_allows_one_burst_and_no_more() -> None:
 def test_the_next_piece_waits_for_one_that_exceeded_the_rate() -> None:
     limit = RateLimit(1000)
     limit.take(5000, 10.0)
-    assert limit.wait(10.0) == pytest.approx(5 - RATE_BURST)
-    assert limit.wait(12.0) == pytest.approx(3 - RATE_BURST)
+    assert limit.wait(10.0) == MAX_WAIT, "the rate may change meanwhile"
+    assert limit.wait(14.5) == pytest.approx(0.5 - RATE_BURST)
     assert limit.wait(15.0) == 0.0
+
+
+def test_another_rate_holds_at_once() -> None:
+    limit = RateLimit(1_000_000)
+    limit.take(5_000_000, 10.0)
+    limit.change(1000, 10.0)
+    assert limit.wait(10.0) == 0.0, "what was moved before counts no more"
+    limit.take(1000, 10.0)
+    assert limit.wait(10.0) == MAX_WAIT
+    limit.change(None, 10.0)
+    assert not limit.is_limited
+    assert limit.wait(10.0) == 0.0
+    limit.change(1000, 20.0)
+    limit.take(600, 20.0)
+    assert limit.wait(20.0) == pytest.approx(0.6 - RATE_BURST)
 
 
 def test_without_a_rate_nothing_waits() -> None:

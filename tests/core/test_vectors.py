@@ -74,6 +74,7 @@ def test_keys_and_topics_match_the_vectors(vector: dict[str, str]) -> None:
     for key in ("psk", "log"):
         assert vector[key] == hkdf(b"shoal/v2", share_id, key.encode(), 32).hex()
     assert vector["log_name"] == vector["log"][:8]
+    assert vector["relay_token"] == hkdf(b"shoal/v2", share_id, b"relay", 32).hex()
     for topic, label in (("lan_topic", b"lan-topic"), ("dht_topic", b"dht-topic")):
         assert vector[topic] == hkdf(b"shoal/v2", share_id, label, 20).hex()
 
@@ -218,6 +219,7 @@ def test_links_match_the_vectors() -> None:
         assert link.id.hex() == vector["id"]
         assert list(map(str, link.hints)) == vector["hints"]
         assert list(link.origins) == vector["origins"]
+        assert list(map(str, link.relays)) == vector["relays"]
     for vector in VECTORS["links"]["refused"]:
         with pytest.raises(UsageError):
             parse_share(vector["text"])

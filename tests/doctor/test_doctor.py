@@ -12,15 +12,17 @@ import pytest
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.report.status import PortMapping
-from shoal.doctor import Finding, State, examine, local
+from shoal.doctor import Finding, State, examine, local, network
 from shoal.doctor.local import check_disk, check_machine
 from shoal.doctor.network import (
     check_dht,
+    check_ipv6,
     check_listening,
     check_multicast,
     check_peers,
     judge_mapping,
 )
+from shoal.net.interfaces import Interface
 from tests.discovery.dht.nodes import UdpNode, start_dht
 from tests.discovery.dht.simulation import DeadNode
 
@@ -38,6 +40,7 @@ async def test_every_check_runs_and_none_fails_here(tmp_path: Path) -> None:
     assert {each.name for each in found} >= {
         *(
             "listening",
+            "ipv6",
             "router",
             "multicast",
             "dht",
@@ -50,6 +53,34 @@ async def test_every_check_runs_and_none_fails_here(tmp_path: Path) -> None:
     }
     assert not [each for each in found if each.state is State.FAILED]
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        (["10.0.0.1"], "No IPv6 address"),
+        (["::1"], "on this machine only"),
+        (["::1", "fe80::1%eth0"], "on the LAN only"),
+        (["::1", "fe80::1%eth0", "fd00::1"], "fd00::1 is reached from private"),
+        (["::1", "fe80::1%eth0", "2a01::1", "fd00::1"], "2a01::1 is reached by any"),
+        (["2001:db8::1"], "No IPv6 address"),
+    ],
+)
+async def test_how_far_ipv6_reaches_is_told(
+    addresses: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [Interface("eth0", each, 64) for each in addresses]
+    monkeypatch.setattr(network, "list_interfaces", lambda allowed: here)
+    state, found = _only(await check_ipv6(Settings()))
+    assert state is State.OK
+    assert said in found
+
+
+async def test_the_nodes_of_both_networks_are_counted() -> None:
+    async with start_dht(2) as four, start_dht(3, "::1") as six:
+        addresses = tuple(each.address for each in (*four, *six))
+        settings = Settings(interfaces=("lo",), dht_bootstrap=addresses)
+        assert _only(await check_dht(settings)) == (State.OK, "5 of 5 nodes answered.")
 
 
 async def test_a_port_in_use_and_a_peer_that_refuses_are_named() -> None:

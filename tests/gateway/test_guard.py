@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from shoal.gateway.endpoint import parse_endpoint
+from shoal.gateway import server
+from shoal.gateway.endpoint import format_host, parse_endpoint
 from shoal.gateway.server import Gateway
+from shoal.net.interfaces import Interface
 from tests.adversary.http import ODD_LINES, ODD_PATHS
 from tests.helpers.gateway import FILE, FILM, curl, get, request, say, serving
 from tests.helpers.holder import Holder, make_holding
@@ -86,6 +88,19 @@ async def test_a_wildcard_gateway_accepts_any_address_but_no_foreign_name(
         for host, status in (("192.0.2.7", 200), ("evil.example", 421)):
             words = ("-I", "-H", f"Host: {host}:{gateway.port}")
             assert (await get(gateway, FILE, *words)).status == status
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"), [("[::]:0", "fd00::7"), ("0.0.0.0:0", "10.0.0.7")]
+)
+async def test_a_wildcard_gateway_names_an_address_at_which_it_listens(
+    holder: Holder, endpoint: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ["::1", "127.0.0.1", "fe80::1%eth0", "fd00::7", "10.0.0.7"]
+    listed = [Interface("eth0", each, 64) for each in here]
+    monkeypatch.setattr(server, "list_interfaces", lambda: listed)
+    async with serving(holder, endpoint=parse_endpoint(endpoint)) as gateway:
+        assert gateway.url.startswith(f"http://{format_host(host, gateway.port)}/")
 
 
 # A page of another site in the user's browser.

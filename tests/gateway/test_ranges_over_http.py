@@ -42,6 +42,7 @@ def check(case: RangeCase, answer: Answer, *, is_ours: bool) -> None:
     assert answer.headers.get("content-range") == expected
 
 
+@pytest.mark.program("clients", "curl", "curl --version", "every kind of range")
 async def test_the_gateway_answers_every_range_of_the_table_as_the_rfc_requires() -> (
     None
 ):
@@ -85,6 +86,7 @@ async def test_the_first_byte_after_a_seek_needs_at_most_128_kib(last: str) -> N
         writer.close()
 
 
+@pytest.mark.program("clients", "nginx", "nginx -v", "the same answers, as an oracle")
 async def test_nginx_gives_the_same_answers_except_where_noted(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

@@ -1,5 +1,7 @@
 """The gateway serves the shares it was given and uses only allowed peers."""
 
+from pathlib import Path
+
 import pytest
 
 import shoal
@@ -57,3 +59,20 @@ async def test_an_invalid_share_does_not_stop_the_other_shares() -> None:
             await gateway.run()
             assert (await get(gateway, "files/0/x")).status == 502
             assert (await get(gateway, "files/1/data")).status == 200
+
+
+async def test_shares_are_added_to_a_page_that_is_open(tmp_path: Path) -> None:
+    """As `shoal seed --http` does: the page loads itself again."""
+    (tmp_path / "one").write_bytes(b"1" * 100)
+    async with shoal.Node(here()) as node, Gateway(node, ()) as gateway:
+        empty = await get(gateway, "")
+        assert b"Nothing is shared or downloaded yet" in empty.body
+        assert b'http-equiv="refresh"' in empty.body, "without its script"
+        share = await node.share(tmp_path / "one")
+        gateway.add(share.link)
+        gateway.add(share.link)
+        assert len(gateway.shares) == 1
+        page = await get(gateway, "")
+        assert b"1 of 1 chunk verified" in page.body
+        assert (await get(gateway, "files/0/one")).body == b"1" * 100
+        assert not node.status(share.link).peers, "it did not join a second time"

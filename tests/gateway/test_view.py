@@ -139,6 +139,16 @@ def test_the_summary_names_a_few_of_the_chunks_being_read() -> None:
     assert _view().summary == "Idle. No peers connected."
 
 
+def test_the_summary_says_what_moves_though_nothing_is_requested() -> None:
+    """As on a page of `share`, and of a download with a rate limit."""
+    status = _status(_peer(1))
+    for rates, expected in (
+        ((0.0, 5.0), "Uploading. 1 peer connected."),
+        ((5.0, 5.0), "Downloading, uploading. 1 peer connected."),
+    ):
+        assert known_view(0, MANIFEST, status, {1: rates}).summary == expected
+
+
 def test_the_view_of_an_unknown_share_gives_the_reason() -> None:
     assert unknown_view(3, None).summary.startswith("Waiting for a peer")
     view = unknown_view(3, "No peer has it.")

@@ -4,7 +4,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.helpers.commands import free_port
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
-__all__ = ["Nginx", "missing_nginx", "nginx"]
+__all__ = ["Nginx", "missing_nginx", "nginx", "wait_listening"]
 
 PATIENCE = 20.0  # seconds until nginx listens
 _CONFIG = """
@@ -77,16 +77,18 @@ def nginx(
     argv = ["nginx", "-c", str(config), "-p", str(folder), "-e", "stderr"]
     with Program(argv, namespace=namespace) as program:
         if namespace is None:
-            _wait_listening(port)
+            wait_listening(port)
         yield Nginx(port, folder / "access.log", program)
 
 
-def _wait_listening(port: int) -> None:
+def wait_listening(port: int, is_running: Callable[[], bool] = lambda: True) -> None:
+    """Wait until a program listens on 127.0.0.1."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             return
         except ConnectionError:
-            assert time.monotonic() < deadline, "nginx does not listen"
+            assert is_running(), "the server ended"
+            assert time.monotonic() < deadline, "the server does not listen"
             time.sleep(0.02)

@@ -28,8 +28,9 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def put_into(address: str, bucket: str, files: Mapping[str, bytes]) -> None:
-    """Make a bucket with these files by key."""
+    """Make a bucket with these files by key; .gz files are labelled as compressed."""
     with closing(boto3.client("s3", endpoint_url=address)) as client:
         client.create_bucket(Bucket=bucket)
         for key, data in files.items():
-            client.put_object(Bucket=bucket, Key=key, Body=data)
+            label = {"ContentEncoding": "gzip"} if key.endswith(".gz") else {}
+            client.put_object(Bucket=bucket, Key=key, Body=data, **label)

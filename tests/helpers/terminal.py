@@ -72,6 +72,10 @@ class Terminal:
         """Wait until the output matches a pattern."""
         self._child.expect(pattern.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._child.sendintr()
+
     def send(self, text: str) -> None:
         """Type something."""
         self._child.send(text)

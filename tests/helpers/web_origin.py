@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
+from ssl import SSLContext
 
 from aiohttp import web
 
@@ -62,15 +63,17 @@ class WebOrigin:
 
 
 @asynccontextmanager
-async def web_origin(files: Mapping[str, bytes]) -> AsyncIterator[WebOrigin]:
-    """Serve files until the end of the block."""
+async def web_origin(
+    files: Mapping[str, bytes], context: SSLContext | None = None
+) -> AsyncIterator[WebOrigin]:
+    """Serve files until the end of the block; with a context, by HTTPS."""
     origin = WebOrigin(files)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", origin.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         origin.port = runner.addresses[0][1]
         yield origin
@@ -79,14 +82,16 @@ async def web_origin(files: Mapping[str, bytes]) -> AsyncIterator[WebOrigin]:
 
 
 @contextmanager
-def web_origin_beside(files: Mapping[str, bytes]) -> Iterator[WebOrigin]:
-    """Serve files in a thread, for a blocking test."""
+def web_origin_beside(
+    files: Mapping[str, bytes], context: SSLContext | None = None
+) -> Iterator[WebOrigin]:
+    """Serve files in a thread, for a blocking test; with a context, by HTTPS."""
     started: Future[tuple[WebOrigin, asyncio.AbstractEventLoop, asyncio.Event]]
     started = Future()
 
     async def serve() -> None:
         ended = asyncio.Event()
-        async with web_origin(files) as origin:
+        async with web_origin(files, context) as origin:
             started.set_result((origin, asyncio.get_running_loop(), ended))
             await ended.wait()
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -207,6 +208,10 @@ def test_a_call_that_follows_failed_ones_dials_a_peer_at_once(
         assert file.read() == BIG
 
 
+@pytest.mark.program(
+    *("readers", "universal-pathlib", "pip:universal-pathlib"),
+    "UPath, as a local path",
+)
 def test_a_universal_path_names_files(folder: shoal.BlockingShare) -> None:
     top = id_of(folder)
     path = UPath(f"shoal://{top}", **near(folder))
@@ -248,6 +253,7 @@ def test_cat_ranges_returns_or_raises_errors(
 
 
 @pytest.mark.parametrize("cache", ["none", "readahead", "blockcache", "bytes", "all"])
+@pytest.mark.program("readers", "fsspec", "pip:fsspec", "each of its caches")
 def test_every_cache_type_of_fsspec_works(
     fs: ShoalFileSystem, folder: shoal.BlockingShare, cache: str
 ) -> None:
@@ -281,6 +287,7 @@ def test_get_copies_a_folder(
     assert got == FILES
 
 
+@pytest.mark.program("readers", "fsspec", "pip:fsspec", "copies of files")
 def test_a_copy_gets_its_name_when_it_is_complete(
     fs: ShoalFileSystem, folder: shoal.BlockingShare, tmp_path: Path
 ) -> None:
@@ -377,6 +384,7 @@ def test_every_form_of_url_is_parsed(folder: shoal.BlockingShare) -> None:
         f"{top}/a/b/",
         f"shoal://{top.upper()}/a/b",
         f"shoal://{top}?peer=127.0.0.1:9/a/b",
+        f"shoal://{top},peer=127.0.0.1:9,origin=http%3A%2F%2Fh/a/b",
     ]
     assert {strip(form) for form in forms} == {f"{top}/a/b"}
     assert strip(forms[:2]) == [f"{top}/a/b"] * 2
@@ -390,7 +398,7 @@ def test_every_form_of_url_is_parsed(folder: shoal.BlockingShare) -> None:
 def test_hints_are_used_only_with_use_hints(
     folder: shoal.BlockingShare,
 ) -> None:
-    url = f"shoal://{id_of(folder)}?peer=127.0.0.1:{folder.port}/a.txt"
+    url = f"shoal://{id_of(folder)},peer=127.0.0.1:{folder.port}/a.txt"
     with pytest.raises(NotFoundError):
         with fsspec.open(url, timeout=0.3, **LOOPBACK) as file:
             file.read()
@@ -515,6 +523,21 @@ def test_file_systems_and_files_are_picklable(
     opened = fsspec.open(f"shoal://{id_of(folder)}/a.txt", **near(folder))
     with pickle.loads(pickle.dumps(opened)) as file:
         assert file.read() == FILES["a.txt"]
+
+
+def test_a_file_system_that_is_not_used_any_more_is_freed_at_once(
+    folder: shoal.BlockingShare,
+) -> None:
+    fs = ShoalFileSystem(**near(folder), skip_instance_cache=True)
+    fs.ls(id_of(folder))
+    gc.collect()
+    gc.disable()  # its node ends with it, and must not wait for the collector
+    try:
+        seen = weakref.ref(fs)
+        del fs
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_share_one_node(

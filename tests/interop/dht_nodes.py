@@ -16,6 +16,7 @@ import sys
 
 import libtorrent as lt
 
+from shoal.core.names.address import Address
 from tests.interop.dht_oracle import start
 
 PORT = 6881
@@ -29,12 +30,12 @@ def start_in(pid: str, host: str, bootstrap: str) -> lt.session:
     if ctypes.CDLL(None).setns(namespace, _CLONE_NEWNET):
         raise OSError(f"cannot enter the network namespace of process {pid}")
     os.close(namespace)
-    return start(bootstrap, f"{host}:{PORT}")
+    return start(bootstrap, str(Address(host, PORT)))
 
 
 def main(nodes: list[tuple[str, str]]) -> None:
     """Start the nodes; all but the first join through the first."""
-    bootstrap = f"{nodes[0][1]}:{PORT}"
+    bootstrap = str(Address(nodes[0][1], PORT))
     sessions = [start_in(*nodes[0], "")]
     sessions += [start_in(*node, bootstrap) for node in nodes[1:]]
     for session in sessions[1:]:

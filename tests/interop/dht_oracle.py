@@ -1,6 +1,6 @@
 """libtorrent as a DHT node, for tests with a DHT inside a namespace.
 
-    python -m tests.interop.dht_oracle TOPIC_HEX PORT|- BOOTSTRAP
+    python -m tests.interop.dht_oracle TOPIC_HEX PORT|- BOOTSTRAP [LISTEN]
 
 joins the DHT through the node BOOTSTRAP. With a PORT, it announces the port under the
 topic; otherwise it prints `peer HOST:PORT` for every peer that it finds. It runs until
@@ -11,6 +11,8 @@ import sys
 import time
 
 import libtorrent as lt
+
+from shoal.core.names.address import Address
 
 ASK_AGAIN = 1.0  # seconds
 
@@ -35,9 +37,9 @@ def start(bootstrap: str, listen: str = "127.0.0.1:0") -> lt.session:
     )
 
 
-def main(topic: lt.sha1_hash, port: int | None, bootstrap: str) -> None:
+def main(topic: lt.sha1_hash, port: int | None, bootstrap: str, *listen: str) -> None:
     """Announce once, or search repeatedly, as soon as the node knows other nodes."""
-    session = start(bootstrap)
+    session = start(bootstrap, *listen)
     ask_at = float("inf")
     while True:
         if time.monotonic() >= ask_at:
@@ -52,10 +54,10 @@ def main(topic: lt.sha1_hash, port: int | None, bootstrap: str) -> None:
                     session.dht_announce(topic, port)
             elif isinstance(alert, lt.dht_get_peers_reply_alert):
                 for peer_host, peer_port in alert.peers():
-                    print(f"peer {peer_host}:{peer_port}", flush=True)
+                    print(f"peer {Address(peer_host, peer_port)}", flush=True)
 
 
 if __name__ == "__main__":
-    _, hexdigits, port, bootstrap = sys.argv
+    _, hexdigits, port, *nodes = sys.argv
     topic = lt.sha1_hash(bytes.fromhex(hexdigits))
-    main(topic, None if port == "-" else int(port), bootstrap)
+    main(topic, None if port == "-" else int(port), *nodes)

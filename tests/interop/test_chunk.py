@@ -19,6 +19,10 @@ def chunk_of(source: Path, index: str, size: int = CHUNK) -> bytes:
     return source.read_bytes()[int(index) * size :][:size]
 
 
+@pytest.mark.program(
+    *("channels", "Node programs (msgpack5-stream)", "npm:msgpack5-stream"),
+    "request chunks from shoal",
+)
 def test_a_node_client_gets_its_requested_chunks_from_shoal(
     peers: Peers, make_file: MakeFile
 ) -> None:
@@ -30,6 +34,10 @@ def test_a_node_client_gets_its_requested_chunks_from_shoal(
         assert (code, out) == (0, chunk_of(source, index)), err
 
 
+@pytest.mark.program(
+    *("channels", "Node programs (msgpack5-stream)", "npm:msgpack5-stream"),
+    "send chunks to shoal",
+)
 def test_shoal_gets_its_requested_chunks_from_a_node_server(
     peers: Peers, make_file: MakeFile
 ) -> None:
@@ -55,6 +63,10 @@ def test_chunks_of_another_size_work_in_both_directions(
 
 
 @pytest.mark.parametrize("flags", [[], ["--bare"]], ids=["with sizes", "bare"])
+@pytest.mark.program(
+    *("channels", "Node programs (fs-chunk-store)", "npm:fs-chunk-store"),
+    "send verified chunks of a hash channel",
+)
 def test_shoal_gets_verified_chunks_of_a_node_hash_channel(
     peers: Peers, make_file: MakeFile, flags: list[str]
 ) -> None:

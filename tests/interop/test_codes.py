@@ -16,6 +16,10 @@ pytestmark = pytest.mark.interop
 NODES = 20
 
 
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "leads from a code to its sender",
+)
 def test_a_code_leads_to_its_sender_in_the_dht(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:

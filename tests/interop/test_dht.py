@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
+from tests.helpers.commands import link_of
 from tests.helpers.netns import Namespace
 from tests.helpers.peers import CHUNK
 from tests.helpers.programs import Program, missing_node, node, shoal
@@ -69,6 +70,10 @@ def missing_libtorrent() -> str | None:
     return None
 
 
+@pytest.mark.program(
+    *("dht", "bittorrent-dht (npm)", "npm:bittorrent-dht"),
+    "shoal finds what it announces",
+)
 def test_shoal_finds_announcements_of_discovery_channel(dht: Dht) -> None:
     server = dht.channel("server.js", __file__, ID)
     port = server.wait_line(r"^listening ([0-9]+)$")[1]
@@ -83,25 +88,82 @@ def test_shoal_finds_a_peer_that_announces_later(dht: Dht) -> None:
     client.wait_line(rf"^peer 127\.0\.0\.1:{port}$")
 
 
+@pytest.mark.program(
+    *("dht", "bittorrent-dht (npm)", "npm:bittorrent-dht"),
+    "finds what shoal announces",
+)
 def test_discovery_channel_finds_announcements_of_shoal(dht: Dht) -> None:
     dht.python("dht_tool", 4011)
     dht.channel("find.js", ID).wait_line(r"^peer 127\.0\.0\.1:4011$")
 
 
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "finds what shoal announces",
+)
 def test_libtorrent_finds_announcements_of_shoal(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_tool", 4012)
     dht.python("dht_oracle", None).wait_line(r"^peer 127\.0\.0\.1:4012$")
 
 
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "shoal finds what it announces",
+)
 def test_shoal_finds_announcements_of_libtorrent(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_oracle", 4013)
     dht.python("dht_tool", None).wait_line(r"^peer 127\.0\.0\.1:4013$")
 
 
+class IPv6Dht(ExitStack):
+    """A DHT of libtorrent nodes that have IPv6 addresses only."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
+        self._namespace = namespace
+        hosts = [f"fd01::{number}" for number in range(1, 9)]
+        for host in hosts:
+            namespace.run("ip", "addr", "add", f"{host}/128", "dev", "lo")
+        nodes = self.start("dht_nodes", *(f"{namespace.pid}/{host}" for host in hosts))
+        self.bootstrap = nodes.wait_line(r"^ready (\S+)$")[1]
+
+    def start(self, module: str, *args: str) -> Program:
+        """Start one of the Python programs in this folder."""
+        argv = [sys.executable, "-m", f"tests.interop.{module}", *args]
+        return self.enter_context(Program(argv, namespace=self._namespace, cwd=ROOT))
+
+    def shoal(self, *args: object) -> Program:
+        """Start a command of shoal that uses only the DHT."""
+        alone = ("--no-lan", "--no-map", "--dht-bootstrap", self.bootstrap)
+        return self.enter_context(shoal(*args, *alone, ns=self._namespace))
+
+
+def test_shoal_and_libtorrent_find_each_other_in_the_ipv6_dht(
+    namespace: Namespace, make_file: MakeFile
+) -> None:
+    require(missing_libtorrent())
+    with IPv6Dht(namespace) as dht:
+        dht.start("dht_oracle", TOPIC, "4013", dht.bootstrap, "[fd01::8]:0")
+        ours = dht.start("dht_tool", TOPIC, "4012", dht.bootstrap)
+        ours.wait_line(r"^peer \[fd01::8\]:4013$")
+        theirs = dht.start("dht_oracle", TOPIC, "-", dht.bootstrap, "[fd01::7]:0")
+        theirs.wait_line(r"^peer \[fd01::\d\]:4012$")
+        source = make_file(1 << 20, 1)
+        sharing = dht.shoal("share", source)
+        out = source.with_suffix(".copy")
+        getting = dht.shoal("get", link_of(sharing), "-o", out)
+        assert getting.finish().code == 0
+        assert out.read_bytes() == source.read_bytes()
+
+
 @pytest.mark.long
 @pytest.mark.timeout(400)
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "stores the announcements of 60 shares of one node",
+)
 def test_sixty_shares_are_announced_to_nodes_that_ignore_who_sends_much(
     namespace: Namespace,
 ) -> None:
@@ -112,6 +174,10 @@ def test_sixty_shares_are_announced_to_nodes_that_ignore_who_sends_much(
         program.wait_line(r"^found 60$", 300)
 
 
+@pytest.mark.program(
+    *("dht", "discovery-channel (npm)", "npm:discovery-channel"),
+    "a server is found and sends a chunk",
+)
 def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     dht: Dht, make_file: MakeFile
 ) -> None:
@@ -121,6 +187,10 @@ def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     assert (code, out) == (0, source.read_bytes()[CHUNK:]), err
 
 
+@pytest.mark.program(
+    *("dht", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds shoal and fetches a chunk",
+)
 def test_a_node_client_gets_a_chunk_from_shoal_in_the_dht(
     dht: Dht, make_file: MakeFile
 ) -> None:

@@ -61,6 +61,7 @@ def check_queries(table: tuple[Path, shoal.BlockingShare], count: int) -> None:
     connection.close()
 
 
+@pytest.mark.program("readers", "duckdb", "pip:duckdb", "parquet, from many threads")
 def test_duckdb_reads_parquet_right(
     table: tuple[Path, shoal.BlockingShare],
 ) -> None:
@@ -75,6 +76,7 @@ def test_duckdb_reads_parquet_right_a_thousand_times(
     check_queries(table, 1000)
 
 
+@pytest.mark.program("readers", "duckdb", "pip:duckdb", "lines of text")
 def test_duckdb_reads_lines_right(tmp_path: Path, share: Share) -> None:
     path = tmp_path / "lines.csv"
     numbers = range(1_000_000)

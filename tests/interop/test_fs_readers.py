@@ -75,6 +75,7 @@ def chunks_of_column(path: Path, column: int, chunk_size: int) -> set[int]:
     return found
 
 
+@pytest.mark.program("readers", "pandas", "pip:pandas", "one column of a parquet file")
 def test_pandas_reads_one_column_of_twenty(tmp_path: Path, share: Share) -> None:
     need("pandas", "pyarrow")
     import pandas
@@ -120,6 +121,7 @@ def test_libraries_receive_little_more_than_they_read(
     assert received <= most * counting.asked
 
 
+@pytest.mark.program("readers", "pandas", "pip:pandas", "CSV and JSON lines")
 def test_pandas_reads_text(tmp_path: Path, share: Share) -> None:
     need("pandas")
     import pandas
@@ -132,6 +134,7 @@ def test_pandas_reads_text(tmp_path: Path, share: Share) -> None:
     assert frame["y"].sum() == sum(i * i for i in range(30_000))
 
 
+@pytest.mark.program("readers", "pyarrow", "pip:pyarrow", "a folder as one table")
 def test_pyarrow_reads_a_folder_as_one_table(tmp_path: Path, share: Share) -> None:
     need("pyarrow")
     dataset = import_module("pyarrow.dataset")
@@ -151,6 +154,7 @@ def test_pyarrow_reads_a_folder_as_one_table(tmp_path: Path, share: Share) -> No
     assert shared.uploaded < shared.manifest.root.size / 6
 
 
+@pytest.mark.program("readers", "zarr", "pip:zarr", "a part of an array")
 def test_zarr_reads_a_part_of_an_array(tmp_path: Path, share: Share) -> None:
     need("zarr")
     import numpy
@@ -172,6 +176,10 @@ def test_zarr_reads_a_part_of_an_array(tmp_path: Path, share: Share) -> None:
     assert (array[:] == numbers).all()
 
 
+@pytest.mark.program(
+    *("readers", "numpy", "pip:numpy"),
+    "one tensor of a safetensors file",
+)
 def test_a_safetensors_file_gives_one_tensor(tmp_path: Path, share: Share) -> None:
     path = tmp_path / "model.safetensors"
     sizes = {f"layer.{i}": 5 * CHUNK + i for i in range(12)}

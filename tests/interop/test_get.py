@@ -13,6 +13,10 @@ CHUNKS = 20 << 10
 SIZE = CHUNKS * CHUNK  # bytes
 
 
+@pytest.mark.program(
+    *("channels", "Node programs (fs-chunk-store)", "npm:fs-chunk-store"),
+    "send a file to shoal, three at once",
+)
 def test_shoal_fetches_from_three_node_servers(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
@@ -50,6 +54,10 @@ def test_shoal_fetches_from_two_node_and_two_shoal_servers(
 # Without TCP_NODELAY, the client waits for a delayed acknowledgement after each window.
 @pytest.mark.parametrize(
     "flags", [["--nodelay"], []], ids=["nodelay", "without nodelay"]
+)
+@pytest.mark.program(
+    *("channels", "Node programs (fs-chunk-store)", "npm:fs-chunk-store"),
+    "fetch a file from shoal",
 )
 def test_a_node_client_fetches_from_two_shoal_servers(
     peers: Peers, make_file: MakeFile, tmp_path: Path, flags: list[str]

@@ -44,6 +44,10 @@ def make_things(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.program(
+    *("clients", "fsspec http", "pip:fsspec"),
+    "find, glob, info and read",
+)
 async def test_fsspec_finds_globs_and_reads_every_file(tmp_path: Path) -> None:
     def read(url: str) -> tuple[list[str], list[str], dict[str, Any], list[str]]:
         options = {"skip_instance_cache": True}
@@ -61,6 +65,7 @@ async def test_fsspec_finds_globs_and_reads_every_file(tmp_path: Path) -> None:
     assert info["size"] == len("a/e.txt")
 
 
+@pytest.mark.program("clients", "zarr", "pip:zarr", "keys and arrays of a group")
 async def test_zarr_lists_the_keys_of_a_group(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "z", mode="w")
     root.create_array("one", data=numpy.ones(4), chunks=(2,))
@@ -83,6 +88,7 @@ async def test_zarr_lists_the_keys_of_a_group(tmp_path: Path) -> None:
     assert got == (["one", "two"], ["three"], 4.0)
 
 
+@pytest.mark.program("clients", "wget", "wget --version", "mirrors a share twice")
 async def test_wget_mirrors_a_share_and_then_fetches_nothing(tmp_path: Path) -> None:
     require(None if shutil.which("wget") else "wget is not installed")
     folder = make_things(tmp_path / "things")
@@ -111,6 +117,10 @@ async def test_wget_mirrors_a_share_and_then_fetches_nothing(tmp_path: Path) -> 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.program(
+    *("clients", "GDAL (rasterio)", "pip:rasterio"),
+    "opens a picture without looking for siblings",
+)
 async def test_gdal_believes_a_listing_instead_of_probing_for_siblings(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,10 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 << 20])
+@pytest.mark.program(
+    *("channels", "Node.js", "node --version"),
+    "computes the same id of a channel",
+)
 def test_shoal_prints_the_id_that_node_computes(
     peers: Peers, make_file: MakeFile, size: int
 ) -> None:

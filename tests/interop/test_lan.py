@@ -71,6 +71,10 @@ def resident(program: Program) -> int:
 # With Node programs.
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "shoal finds a running program",
+)
 def test_shoal_finds_a_running_node_program(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -80,6 +84,10 @@ def test_shoal_finds_a_running_node_program(
     tool(namespace, "join", ID).wait_line(r"^found 127\.0\.0\.1:4001$")
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "shoal finds a program that starts later",
+)
 def test_shoal_finds_a_node_program_that_starts_later(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -90,6 +98,10 @@ def test_shoal_finds_a_node_program_that_starts_later(
     ours.wait_line(r"^found 127\.0\.0\.1:4001$", timeout=2)
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds a running shoal",
+)
 def test_a_node_program_finds_a_running_shoal(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -98,6 +110,10 @@ def test_a_node_program_finds_a_running_shoal(
     discover(namespace, ID).wait_line(r"^127\.0\.0\.1:4002 dns$")
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds a shoal that starts later",
+)
 def test_a_node_program_finds_a_shoal_that_starts_later(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -108,6 +124,10 @@ def test_a_node_program_finds_a_shoal_that_starts_later(
     theirs.wait_line(r"^127\.0\.0\.1:4002 dns$", timeout=2)
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds shoal on another machine, and is found",
+)
 def test_a_node_program_on_another_machine_and_shoal_find_each_other(
     namespace: Namespace, far: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -213,6 +233,10 @@ def test_processes_of_one_machine_find_each_other_while_another_program_holds_53
     assert "5353" in first.wait_line("^problem (.*)")[1]
 
 
+@pytest.mark.program(
+    *("lan", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds shoal where another program holds port 5353",
+)
 def test_a_machine_without_5353_and_node_programs_find_each_other(
     namespace: Namespace, far: Namespace, tool: Start, discover: Start
 ) -> None:
@@ -280,6 +304,10 @@ def test_discovery_survives_a_flood_with_little_memory(
 # Beside another mDNS stack.
 
 
+@pytest.mark.program(
+    *("lan", "avahi", "avahi-daemon --version"),
+    "takes our answers for valid",
+)
 def test_avahi_takes_our_answers_for_valid(
     namespace: Namespace,
     far: Namespace,

@@ -1,6 +1,7 @@
 """An S3 server as an origin: moto's, on loopback, read through s3fs."""
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ CHUNK = 16_384
 FILES = {
     "config.json": b"{}",
     "empty": b"",
+    "log.gz": gzip.compress(Random(3).randbytes(2 * CHUNK)),
     "weights/a b.bin": Random(1).randbytes(20 * CHUNK + 5),
     "weights/\u00fc.bin": Random(2).randbytes(3 * CHUNK),
 }
@@ -31,8 +33,8 @@ FILES = {
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start an S3 server; return the URL of a folder in one of its buckets."""
     with s3_server(monkeypatch) as address:
-        put_into(address, "models", {f"small/{k}": v for k, v in FILES.items()})
-        yield "s3://models/small/"
+        put_into(address, "models", {f"small ones/{k}": v for k, v in FILES.items()})
+        yield "s3://models/small ones/"
 
 
 @pytest.fixture
@@ -66,6 +68,8 @@ async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
             await fetching
 
 
+@pytest.mark.program("origins", "moto (S3)", "pip:moto", "s3://, keys with spaces")
+@pytest.mark.program("origins", "s3fs", "pip:s3fs", "reads s3:// for shoal")
 async def test_a_folder_is_fetched_from_s3(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:

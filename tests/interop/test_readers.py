@@ -37,6 +37,23 @@ ROWS = [
 ]
 
 
+DISTRIBUTIONS = {
+    "PyAV": "av",
+    "PyTorch": "torch",
+    "UPath": "universal-pathlib",
+    "ibis": "ibis-framework",
+}
+
+
+def mark_of(row: Row) -> pytest.MarkDecorator:
+    """Return the mark of a row, which docs/compatibility.md repeats."""
+    name = row.program.partition(",")[0].partition(" ")[0]
+    version = f"readers:{DISTRIBUTIONS.get(name, name)}"
+    return pytest.mark.program(
+        "readers", row.program, version, "the line of docs/tasks/readers.md"
+    )
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the programs, and write the files that the lines read."""
@@ -81,7 +98,9 @@ def test_the_table_has_a_row_for_each_program() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(2000)
-@pytest.mark.parametrize("row", ROWS, ids=[row.program for row in ROWS])
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=mark_of(row), id=row.program) for row in ROWS]
+)
 def test_a_line_reads_a_share_as_it_reads_local_files(
     row: Row, files: Path, shared: shoal.BlockingShare, tmp_path: Path
 ) -> None:

@@ -118,6 +118,27 @@ def test_a_date_to_come_back_at_is_read() -> None:
     assert parse_retry_after("-1") is None
 
 
+@pytest.mark.parametrize("found", ["/a+b&c", "/a%2Bb&c"])
+async def test_a_plus_sign_is_found_by_servers_of_both_kinds(found: str) -> None:
+    """S3 decodes `+` to a space, and sirv does not decode `%2B`."""
+    asked: list[str] = []
+    async with web_origin({"a+b&c": DATA}) as origin:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            asked.append(request.raw_path)
+            if request.raw_path != found:
+                return web.Response(status=404)
+            return await origin.serve(request)
+
+        origin.answer = answer
+        reader = WebReader(origin.url, Settings(), is_trusted=True)
+        for _ in range(2):
+            async with aclosing(reader.read(PART._replace(path="a+b&c"))) as blocks:
+                assert b"".join([each.data async for each in blocks]) == EXPECTED[1]
+        await reader.aclose()
+    assert asked == [*dict.fromkeys(["/a+b&c", found]), found]
+
+
 async def test_a_redirect_to_a_named_host_is_followed() -> None:
     async with web_origin({"f": DATA}) as origin, web_origin({"f": DATA}) as other:
         target = other.url.replace("127.0.0.1", "localhost") + "f"

@@ -97,9 +97,10 @@ def test_chunks_are_put_together_from_blocks_of_any_size(
     chunks = Chunks(size, CHUNK)
     collector = ChunkCollector(chunks, taken.__contains__)
     start = at = data.draw(st.integers(0, size - 1))
+    sizes = data.draw(st.lists(st.integers(999, 2 * CHUNK), min_size=1, max_size=5))
     found: dict[int, bytes] = {}
     while at < size:
-        block = content[at : at + data.draw(st.integers(1, 2 * CHUNK))]
+        block = content[at : at + sizes[len(found) % len(sizes)]]
         found.update(collector.feed(at, block))
         at += len(block)
     expected = {

@@ -10,9 +10,10 @@ from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
+from shoal.net.socket_names import family_of
 from shoal.origin.reader import OriginFileError, Part
 from shoal.origin.responses import MAX_INTERIM
-from shoal.origin.web import MAX_REDIRECTS, WebReader
+from shoal.origin.web import MAX_REDIRECTS, AddressFilter, WebReader
 from tests.helpers.certificate import own_context
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin
 
@@ -236,6 +237,14 @@ async def test_an_origin_in_a_link_may_not_be_on_this_machine(host: str) -> None
         "http://0.0.0.0:8080/f",
         "http://224.0.0.251:5353/f",
         "http://192.0.2.1:22/f",
+        "http://[fd00:ec2::254]/f",
+        "http://[fe80::1]:8080/f",
+        "http://[fe80::1%25lo]:8080/f",
+        "http://[::ffff:10.0.0.1]/f",
+        "http://[64:ff9b::a00:1]/f",
+        "http://[2002:a00:1::1]/f",
+        "http://[::]:8080/f",
+        "http://[2a01::1]:22/f",
     ],
 )
 async def test_no_packet_is_sent_to_an_address_that_a_link_may_not_name(
@@ -248,6 +257,38 @@ async def test_no_packet_is_sent_to_an_address_that_a_link_may_not_name(
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(PeerError, match="argument origins|port"):
         await read(reader)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "allowed"),
+    [
+        (["8.8.8.8", "2a01::1"], {"8.8.8.8", "2a01::1"}),
+        (["10.0.0.1", "64:ff9b::808:808"], {"64:ff9b::808:808"}),
+        (["fd00:ec2::254", "fe80::1", "::1", "::", "::ffff:127.0.0.1"], set()),
+        (["::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1"], set()),
+        (["64:ff9b:1::808:808", "2001:db8::1", "ff02::1", "fec0::1"], set()),
+    ],
+)
+async def test_a_name_leads_to_global_addresses_of_both_families_only(
+    hosts: list[str], allowed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        families = map(family_of, hosts)
+        names = ((each, port) for each in hosts)
+        return [(f, 1, 6, "", n) for f, n in zip(families, names, strict=True)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    addresses = AddressFilter(Settings(), ())
+    if allowed:
+        found = await addresses.resolve("a.example", 443)
+        assert {each["host"] for each in found} == allowed
+    else:
+        with pytest.raises(OSError, match="not on the internet"):
+            await addresses.resolve("a.example", 443)
+    for host in hosts:
+        if host not in allowed:
+            with pytest.raises(PeerError):
+                addresses.check(host, 443)
 
 
 async def test_lan_only_looks_up_no_names() -> None:

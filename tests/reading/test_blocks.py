@@ -153,13 +153,13 @@ async def test_a_long_read_fetches_whole_chunks_and_blocks_at_its_ends() -> None
 
 
 class Far(Holder):
-    """A holder that takes a while to answer."""
+    """A holder that takes a while to answer, even compared with a busy machine."""
 
     def on_request(self, talk: Talk, index: int) -> None:
-        self.later(2 * SHORT_WAIT, lambda: talk.send_chunk(index))
+        self.later(8 * SHORT_WAIT, lambda: talk.send_chunk(index))
 
     def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
-        self.later(2 * SHORT_WAIT, lambda: talk.send_blocks(request))
+        self.later(8 * SHORT_WAIT, lambda: talk.send_blocks(request))
 
 
 async def test_a_sequential_reader_grows_from_blocks_to_chunks() -> None:

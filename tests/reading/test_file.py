@@ -271,7 +271,7 @@ async def test_closing_the_node_ends_a_pending_read() -> None:
 async def test_the_swarm_is_left_some_time_after_the_last_file_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shoal.reading.share_caches.LINGER", 0.05)
+    monkeypatch.setattr("shoal.reading.share_cache.LINGER", 0.05)
     async with Holder(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             async with node.open(HOLDING.link) as file:
@@ -289,7 +289,7 @@ async def test_an_error_of_leaving_a_swarm_is_raised_when_the_node_closes(
     async def fail(cache: ShareCache) -> None:
         raise RuntimeError("could not leave")
 
-    monkeypatch.setattr("shoal.reading.share_caches.LINGER", linger)
+    monkeypatch.setattr("shoal.reading.share_cache.LINGER", linger)
     monkeypatch.setattr(ShareCache, "aclose", fail)
     node = shoal.Node(here())
     with node.reading(HOLDING.link):

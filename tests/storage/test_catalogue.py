@@ -16,6 +16,7 @@ from shoal.core.names.link import Link
 from shoal.errors import ShoalError
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.catalogue_entry import Made
+from shoal.storage.catalogue_watch import CatalogueWatch
 from shoal.storage.disk.disk import Disk
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.helpers.pages import pages_of
@@ -49,6 +50,22 @@ def test_an_entry_is_found_by_its_id_and_by_its_path(
     catalogue.remove(entry)
     assert catalogue.find(make(1)[0].id) == []
     assert len(catalogue.entries()) == 2
+
+
+def test_a_watch_finds_what_has_changed(catalogue: Catalogue, tmp_path: Path) -> None:
+    watch = CatalogueWatch(catalogue)
+    assert watch.look() == ([], [])
+    for seed in range(3):
+        catalogue.add(*_at(seed, tmp_path / f"copy-{seed}"), FETCHED, flush=True)
+    found = watch.look()
+    assert [entry.link for _, entry in found.changed] == [make(n)[0] for n in range(3)]
+    assert watch.look() == ([], [])
+    first, last = found.changed[0], found.changed[2]
+    catalogue.remove(first[1])
+    catalogue.add(*_at(2, tmp_path / "copy-2"), SHARED, flush=True)
+    again = watch.look()
+    assert again.gone == [first[0]]
+    assert [(name, entry.made) for name, entry in again.changed] == [(last[0], SHARED)]
 
 
 def _at(seed: int, path: Path) -> tuple[Link, Path, Manifest]:

@@ -51,7 +51,15 @@ async def test_a_name_that_leads_to_loopback_is_not_dialled() -> None:
 
 @pytest.mark.parametrize(
     ("used", "is_lost"),
-    [("10.0.0.3", False), ("10.0.0.4", True), ("2001:db8::4", True)],
+    [
+        ("10.0.0.3", False),
+        ("10.0.0.4", True),
+        ("fd00::3", False),
+        ("fd00::4", True),
+        ("fe80::3%eth0", False),
+        ("fe80::3%eth1", True),
+        ("", False),
+    ],
 )
 async def test_the_connections_of_a_lost_address_are_hung_up(
     used: str, is_lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,5 +70,5 @@ async def test_the_connections_of_a_lost_address_are_hung_up(
         ((_, swarm),) = node._registry.swarms
         (peer,) = swarm.peers
         monkeypatch.setattr(Connection, "local_host", used)
-        node._registry._hang_up(frozenset({"10.0.0.3"}))
+        node._registry._hang_up(frozenset({"10.0.0.3", "fd00::3", "fe80::3%eth0"}))
         assert peer.connection.is_closing is is_lost

@@ -46,7 +46,7 @@ def times(origins: list[MemoryOrigin]) -> Counter[int]:
 
 
 @pytest.mark.parametrize("count", [1, 8])
-@pytest.mark.parametrize("chunks", [1, 3, 128])
+@pytest.mark.parametrize("chunks", [1, 10])
 @virtual_time
 async def test_a_chunk_is_asked_of_a_slow_origin_once(count: int, chunks: int) -> None:
     async with memory_net() as net:
@@ -144,41 +144,31 @@ async def test_an_origin_that_asks_for_a_pause_gets_one() -> None:
 SLOW = 50_000.0  # bytes per second of the only peer
 
 
-async def beside(
-    net: MemoryNet, origin: MemoryOrigin, limit_up: float
-) -> tuple[float, float]:
-    """Fetch from a peer and an origin; return the seconds, and the time of a copy."""
+async def beside(net: MemoryNet, origin: MemoryOrigin, limit_up: float) -> float:
+    """Fetch from a peer that has everything and an origin; return the seconds."""
     first = source(net, LARGE, limit_up=limit_up)
     first.begin()
     member = net.join(manifest_of(LARGE).id, [origin]).begin(first)
     loop = asyncio.get_running_loop()
     began = loop.time()
     assert content_of(await fetch(member)) == LARGE.data
-    return loop.time() - began, len(LARGE.data) / limit_up
+    return loop.time() - began
 
 
 @virtual_time
 async def test_an_origin_helps_a_slow_peer_that_has_everything() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": LARGE.data}, Line(RATE))
-        took, alone = await beside(net, origin, SLOW)
-    assert took < alone / 3
+        took = await beside(net, origin, limit_up=SLOW)
+    assert took < len(LARGE.data) / SLOW / 3
     assert max(times([origin]).values()) == 1
-
-
-@virtual_time
-async def test_an_origin_is_not_used_beside_a_peer_that_is_as_fast_without_it() -> None:
-    async with memory_net() as net:
-        origin = MemoryOrigin({"": LARGE.data}, Line(SLOW / 20))
-        await beside(net, origin, SLOW)
-    assert 0 < origin.sent < len(LARGE.data) / 10
 
 
 @virtual_time
 async def test_an_origin_is_not_asked_beside_a_peer_that_is_done_soon() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": LARGE.data}, Line(RATE))
-        await beside(net, origin, RATE)
+        assert await beside(net, origin, limit_up=700_000) > 2.5
     assert origin.reads == 0
 
 

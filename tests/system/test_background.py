@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,36 @@ def test_the_link_is_that_of_the_share(user: User, tmp_path: Path) -> None:
     named = user.run("link", user.file, "--name", "other").stdout
     assert named != link
     assert user.run("stop", link.decode().strip()).code == 0
+
+
+def test_a_pipe_is_shared_in_the_background(user: User, tmp_path: Path) -> None:
+    words = ("share", "-", "--name", "x", "--background", "--once", "--json")
+    env = {"XDG_DATA_HOME": str(user.home)}
+    with run(*words, env=env, has_input=True) as program:
+        program.write_line("from a pipe")
+        program.end_input()
+        start = lines_of(program.finish().stdout)[0]
+    peer = f"127.0.0.1:{start['port']}"
+    get = ("get", start["link"], "-o", tmp_path / "out", "--peer", peer)
+    assert run(*get).finish().code == 0
+    assert (tmp_path / "out").read_text() == "from a pipe\n"
+    wait_for_end(start["pid"])
+    assert not list(user.home.rglob("spool/*"))
+
+
+def test_a_background_share_reads_its_limits_again_on_sighup(user: User) -> None:
+    config = user.home / "config.toml"
+    config.write_text('limit-up = "1M"')
+    env = {"XDG_DATA_HOME": str(user.home), "SHOAL_CONFIG": str(config)}
+    assert run("share", user.file, "--background", env=env).finish().code == 0
+    (pid,) = user.pids()
+    config.write_text('limit-up = "2M"')
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE
+    while "Limits: up 2.0 MiB/s" not in user.log(pid).read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert user.run("stop", pid).code == 0
 
 
 def test_python_m_shoal_is_the_command(user: User) -> None:

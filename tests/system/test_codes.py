@@ -130,7 +130,7 @@ def test_the_json_lines_tell_of_the_code(
         variant_of(line)
     (redeemed,) = (line for line in lines if line["event"] == "code")
     assert redeemed["state"] == "redeemed"
-    assert redeemed["link"].startswith(start["link"] + "?peer=")
+    assert redeemed["link"].startswith(start["link"] + ",peer=")
     told = [line for line in shared if line["event"] == "code"]
     assert [line["state"] for line in told] == ["wrong", "used"]
     assert [line["guesses_left"] for line in told] == [2, 2]
@@ -149,7 +149,7 @@ def test_a_download_by_code_is_resumed_by_the_link(
             reader.send(signal.SIGINT)
             ended = reader.finish()
         assert ended.code == 130
-        again = "Run this again to resume: shoal get '(shoal:.*?)' (.*)$"
+        again = "Run this again to resume: shoal get (shoal:\\S+) (.*)$"
         match = re.search(again, ended.stderr)
         assert match is not None, ended.stderr
         assert match[2] == f"--limit-down 1K -o {tmp_path / 'copy'}"
@@ -165,7 +165,7 @@ def test_an_error_after_the_code_names_the_link(
     with sharing(source, namespace) as program:
         ended = get(namespace, code_of(program), "-o", tmp_path / "copy")
         assert ended.code == 6
-        again = "The code may be used up; next time: shoal get '(shoal:.*?)' -o "
+        again = "The code may be used up; next time: shoal get (shoal:\\S+) -o "
         match = re.search(again, ended.stderr)
         assert match is not None, ended.stderr
         assert get(namespace, match[1], "-o", tmp_path / "copy", "-f").code == 0

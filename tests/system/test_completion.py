@@ -45,6 +45,10 @@ def _ask(*argv: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize(("typed", "meant"), WORDS)
+@pytest.mark.program(
+    *("system", "bash", "bash --version"),
+    "completes commands and options",
+)
 def test_words_are_completed_in_bash(typed: str, meant: str, script: Path) -> None:
     words = typed.split()
     lines = f"""
@@ -58,12 +62,17 @@ def test_words_are_completed_in_bash(typed: str, meant: str, script: Path) -> No
 
 
 @pytest.mark.parametrize(("typed", "meant"), WORDS)
+@pytest.mark.program(
+    *("system", "fish", "fish --version"),
+    "completes commands and options",
+)
 def test_words_are_completed_in_fish(typed: str, meant: str, script: Path) -> None:
     lines = f"source {script}; complete -C '{typed}'"
     said = _ask("fish", "--no-config", "-c", lines, cwd=script.parent)
     assert [line.split("\t")[0] for line in said.splitlines()] == [meant]
 
 
+@pytest.mark.program("system", "zsh", "zsh --version", "completes commands and options")
 def test_words_are_completed_in_zsh(script: Path) -> None:
     env = {"HOME": str(script.parent), "TERM": "dumb"}
     with Terminal("zsh", "-f", "-i", env=env, columns=200) as shell:

@@ -39,6 +39,10 @@ def daemon_set() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.program(
+    *("system", "kubernetes-validate", "pip:kubernetes-validate"),
+    "the DaemonSet in deploy/",
+)
 def test_kubernetes_understands_the_daemon_set(version: str) -> None:
     validate(daemon_set(), version, strict=True)
     wrong = daemon_set()

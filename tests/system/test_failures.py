@@ -77,7 +77,6 @@ TABLE = [
     Row(2, "get {link} --nosuch", "There is no option --nosuch"),
     Row(2, "get", "Missing argument 'LINK'"),
     Row(2, f"get {MISTYPED}", "This link was mistyped: .* Copy it again"),
-    Row(2, "get team", "'team' is not a link, which begins with `shoal:`; copy the"),
     Row(2, f"{GET} -o a -C b", "give one of them"),
     Row(2, "share {file} --open x --public", "--public is not for open channels"),
     Row(2, "share {file} --chunk-size 99999", "power of two"),

@@ -16,6 +16,7 @@ from tests.helpers.requirements import require
 
 PREFIX = "fd79::"
 UNREACHED = 3  # exit code
+ON_THE_LAN = {"SHOAL_LAN_ONLY": "1"}
 PEERS_ONLY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
 
 
@@ -81,6 +82,48 @@ def test_the_hint_in_a_link_may_be_an_ipv6_address(
         for host in (f"{PREFIX}1", f"{link_local(machines[0])}%25v0"):
             link = f"{link_of(program)}?peer=[{host}]:4001"
             fetches(machines[1], source, link, "--force", env=PEERS_ONLY)
+
+
+def test_machines_without_ipv4_find_each_other_on_the_lan(
+    machines: list[Namespace], make_file: MakeFile
+) -> None:
+    source = make_file(3 << 20, 1)
+    with sharing(machines[0], source, env=ON_THE_LAN) as program:
+        fetches(machines[1], source, link_of(program), env=ON_THE_LAN)
+
+
+def test_an_open_channel_is_found_by_ipv6(
+    machines: list[Namespace], make_file: MakeFile
+) -> None:
+    source = make_file(1 << 20, 2)
+    with sharing(machines[0], source, "--open", "six", env=ON_THE_LAN):
+        fetches(machines[1], source, "six", env=ON_THE_LAN)
+
+
+def test_a_server_with_addresses_of_both_families_is_one(make_file: MakeFile) -> None:
+    source = make_file(1 << 20, 3)
+    with machines_on_a_lan(2, prefix=PREFIX) as both, ExitStack() as stack:
+        stack.enter_context(sharing(both[0], source, "--open", "x", env=ON_THE_LAN))
+        words = ("get", "x", "-o", source.with_suffix(".copy"), "--json")
+        getting = stack.enter_context(shoal(*words, ns=both[1], env=ON_THE_LAN))
+        assert getting.finish().code == 0
+        assert len(getting.find('"state":"joined"')) == 1
+
+
+def test_a_peer_with_addresses_of_both_families_keeps_one_connection(
+    make_file: MakeFile,
+) -> None:
+    source = make_file(4 << 20, 4)
+    with machines_on_a_lan(2, prefix=PREFIX) as both, ExitStack() as stack:
+        words = ("--limit-up", "1M", "--chunk-size", "64K")
+        program = stack.enter_context(sharing(both[0], source, *words, env=ON_THE_LAN))
+        out = source.with_suffix(".copy")
+        get = ("get", link_of(program), "-o", out, "--json", "--seed")
+        getting = stack.enter_context(shoal(*get, ns=both[1], env=ON_THE_LAN))
+        getting.wait_line('"event":"complete"')
+        if others := len(getting.find('"state":"joined"')) - 1:
+            getting.wait_line('"state":"left"', count=others)
+        assert len(getting.find('"state":"left"')) == others
 
 
 def test_interfaces_may_be_named_by_ipv6_address(

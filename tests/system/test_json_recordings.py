@@ -75,12 +75,12 @@ class Recorder:
                 gateway.send(signal.SIGINT)
                 self.keep("serve", gateway, 130)
             self.run("get-exists", 6, "get", link, "-o", "copy", *peer)
-            self.record_many(link, *peer)
             words = ("get", link, *peer, "-o", "seeded", "--seed-for", 1.5)
             self.run("get-seed-for", 0, *words)
             server.wait_line('"progress","uploaded"', stream="out")
             server.send(signal.SIGINT)
             self.keep("share", server, 130)
+        self.record_many()
         self.record_remembered()
         self.record_background()
         self.record_once()
@@ -89,14 +89,15 @@ class Recorder:
         self.run("doctor", 0, "doctor")
         self.run("usage", 2, "get")
 
-    def record_many(self, link: str, *peer: str) -> None:
-        (self.folder / "links").write_text(f"{link}\n")
-        words = ("get", "-i", "links", "-C", "many", *peer)
-        self.run("get-many", 0, *words)
-        shutil.rmtree(self.folder / "many" / "model")
-        (self.folder / "many" / "model").touch()
-        self.run("get-many-failed", 7, *words)
-        shutil.rmtree(self.folder / "many")
+    def record_many(self) -> None:
+        with run("share", "model", "--json", cwd=self.folder) as server:
+            start = json.loads(server.wait_line('"start"', stream="out").string)
+            (self.folder / "links").write_text(f"# one\n{start['link']}\n")
+            peer = f"127.0.0.1:{start['port']}"
+            words = ("get", "-i", "links", "-C", "many")
+            self.run("get-many", 0, *words, "--peer", peer)
+        (self.folder / "links").write_text(CONTENT.id)
+        self.run("get-many-failed", 7, *words, "--timeout", 0.2)
 
     def record_remembered(self) -> None:
         shutil.rmtree(self.folder / "seeded")
@@ -113,8 +114,21 @@ class Recorder:
         with run("seed", "--json", cwd=self.folder) as server:
             server.wait_line("seeded", stream="err")
             server.wait_line('"start"', stream="out", count=2)
+            with run("forget", "many/model", cwd=self.folder) as program:
+                assert program.finish().code == 0
+            server.wait_line('"unlisted"', stream="out")
             server.send(signal.SIGINT)
             self.keep("seed", server, 130)
+        self.record_service()
+
+    def record_service(self) -> None:
+        tool = self.folder / "systemctl"
+        tool.write_text("#!/bin/sh\n")
+        tool.chmod(0o755)
+        path = f"{self.folder}:{os.environ['PATH']}"
+        env = {"PATH": path, "XDG_CONFIG_HOME": str(self.folder)}
+        with commands.run("seed", "--install", "--json", env=env) as program:
+            self.keep("seed-install", program, 0)
 
     def record_background(self) -> None:
         self.run("link", 0, "link", "model")
@@ -128,7 +142,7 @@ class Recorder:
         self.run("verify-changed", 5, "verify", link, "changed")
 
     def record_once(self) -> None:
-        words = ("share", "model", "--once", "--json")
+        words = ("share", "model", "--once", "--http", "127.0.0.1:0", "--json")
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
             args = ("-o", "once", "--peer", f"127.0.0.1:{start['port']}")

@@ -49,8 +49,18 @@ def test_the_table_in_the_docs_has_the_current_options() -> None:
     table = _make("-t")
     assert table in TABLE.read_text(), "run python docs/make_man.py"
     assert len(table.splitlines()) == len(OPTIONS) + 2
+    commands = _make("-c")
+    assert commands in TABLE.read_text(), "run python docs/make_man.py"
+    assert len(commands.splitlines()) == len(COMMANDS) + 2
 
 
+def test_the_table_of_limits_has_the_current_ones() -> None:
+    script = ROOT / "docs" / "make_sizes.py"
+    made = capture([sys.executable, script, "-"], check=True).stdout
+    assert made in (ROOT / "docs/sizes.md").read_text(), f"run python {script.name}"
+
+
+@pytest.mark.program("system", "mandoc", "dpkg:mandoc", "the manual page")
 def test_mandoc_accepts_the_page() -> None:
     require(None if shutil.which("mandoc") else "mandoc is not installed")
     done = capture(["mandoc", "-Tlint", "-Wstyle", PAGE])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from shoal.core.names.link import Link
 from tests.conftest import MakeFile
+from tests.helpers.certificate import local_context
 from tests.helpers.commands import free_port, link_of, peer_of, run, share
 from tests.helpers.folders import list_folder
 from tests.helpers.netns import Namespace
@@ -82,10 +84,57 @@ def test_the_link_includes_the_origins_url(make_file: MakeFile) -> None:
     with web_origin_beside({"f": path.read_bytes()}) as origin:
         with share(path, "--origin", origin.url + "f") as sharing:
             link = link_of(sharing)
-            assert re.search(r"\?origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
+            assert re.search(r",origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
             assert "contains the origin's URL" in sharing.stderr
             # One byte before hashing shows the size; one chunk after it is compared.
             assert len(origin.asked) == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_link_with_origins_can_be_pasted_into_a_shell(
+    shell: str, make_file: MakeFile
+) -> None:
+    path = make_file(CHUNK, 4)
+    with web_origin_beside({"f": path.read_bytes()}) as origin:
+        url = origin.url + "f"
+        origins = ("--origin", url + "?a&b=c;d", "--origin", url + "?'(~)*[x]!")
+        with share(path, *origins) as sharing:
+            link = link_of(sharing)
+    code = f"cd /; printf '%s\\n' {link}"
+    echoed = subprocess.run(
+        [shell, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert echoed.stdout == link + "\n"
+
+
+def test_share_says_which_origins_receivers_will_not_use(make_file: MakeFile) -> None:
+    path = make_file(CHUNK, 4)
+    with web_origin_beside({"f": path.read_bytes()}) as origin:
+        origins = ("--origin", origin.url + "f?secret", "--origin", f"file://{path}")
+        with share(path, *origins) as sharing:
+            link_of(sharing)
+            said = sharing.stderr
+    local = f"no receiver uses the origin {origin.url[:-1]}, because it is not on the"
+    assert local in said
+    assert "no receiver uses the origin file://. Receivers can name it with" in said
+    assert "secret" not in said
+
+
+def test_ssl_cert_file_names_the_certificates_to_trust(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    path, certificate = make_file(CHUNK, 4), tmp_path / "pem"
+    context = local_context(certificate)
+    with web_origin_beside({"f": path.read_bytes()}, context) as origin:
+        url = f"https://localhost:{origin.port}/f"
+        with run("share", path, "--origin", url) as sharing:
+            code, _, err = sharing.finish()
+        assert (code, origin.asked) == (1, [])
+        assert "certificate verify failed" in err
+        env = {"SSL_CERT_FILE": str(certificate)}
+        with run("share", path, "--origin", url, env=env) as sharing:
+            link_of(sharing)
+        assert origin.asked
 
 
 def truncated(data: bytes) -> bytes:

@@ -216,6 +216,10 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.program(
+    *("clients", "ffprobe", "ffprobe -version"),
+    "reads the index at the end of a film, and seeks",
+)
 def test_a_player_reads_the_index_at_the_end_and_seeks(film: Path) -> None:
     require(None if shutil.which("ffprobe") else "ffprobe is not installed")
     with share(film, "--chunk-size", "16K") as sharing, serve(sharing) as serving:

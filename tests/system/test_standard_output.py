@@ -114,7 +114,7 @@ class Withholds(FakeServer):
 
 def test_an_end_half_way_says_that_the_start_must_be_repeated() -> None:
     with Background(lambda: Withholds(CONTENT)) as server:
-        words = (CONTENT.id, "-o", "-", "--peer", server.address, "--timeout", 2)
+        words = (CONTENT.id, "-o", "-", "--peer", server.address, "--timeout", 3)
         ended = run("get", *words).finish()
     assert ended.code == 7
     assert ended.stdout == CONTENT.data[: WITHHELD * 1024]

@@ -65,6 +65,7 @@ def instance(unit: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.program("system", "systemd", "systemctl --version", "the units in deploy/")
 def test_a_unit_is_valid_for_systemd(unit: Path, tmp_path: Path) -> None:
     words = [need("systemd-analyze"), "verify", "--man=no"]
     done = subprocess.run(

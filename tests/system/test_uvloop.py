@@ -47,6 +47,7 @@ def test_commands_run_on_uvloop_unless_it_is_disabled(choice: str, module: str) 
     assert done.stdout.strip() == module
 
 
+@pytest.mark.program("system", "uvloop", "pip:uvloop", "share and get run on it")
 def test_commands_share_and_fetch_and_end_on_uvloop(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(SIZE))

@@ -66,7 +66,8 @@ _COMMANDS = {
 _MODULES = {
     **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
     "stop": "background",
-    **dict.fromkeys(("list", "seed", "forget", "clean"), "remembered"),
+    "list": "listing",  # a module `list` would hide the type in this one
+    **dict.fromkeys(("forget", "clean"), "remembered"),
 }
 """The modules of commands that do not have one of their own."""
 
@@ -168,6 +169,8 @@ def cli() -> None:
     \b
     shoal share photos/              prints a link, and shares until Ctrl-C
     shoal get LINK                   downloads it, on any machine
+    shoal share photos/ --code       also prints a code, to tell on the phone
+    shoal get CODE                   takes the code in place of the link
     """
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.cli.options import fields_of, refuse_in_channel
+from shoal.cli.page import ShowOnPage
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -12,27 +13,38 @@ if TYPE_CHECKING:
     from shoal.cli.output import Output
     from shoal.core.names.channel_id import Channel
     from shoal.core.names.link import Link
+    from shoal.core.report.events import DownloadEvent
     from shoal.node.node import Node
     from shoal.swarm.operations import SealedShare
 
 __all__ = ["NOT_IN_CHANNELS", "facts_of", "get_open", "get_sealed"]
 
-NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin")
+NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin", "http", "metrics")
 """Options of `get` that open channels do not have."""
 
 
 async def get_sealed(
-    node: "Node", link: "Link", output: "Output", options: dict[str, Any]
+    node: "Node",
+    link: "Link",
+    output: "Output",
+    options: dict[str, Any],
+    show: ShowOnPage,
 ) -> "tuple[Path, SealedShare | None]":
     """Download a share; return the target and, with `--seed`, what serves it."""
     from shoal.cli.progress import Reporter
     from shoal.config.arguments import FetchOptions
+    from shoal.core.report.events import Started
+
+    def on_event(event: "DownloadEvent") -> None:
+        if isinstance(event, Started):  # from now on its files are known
+            show(link)
+        reporter.on_event(event)
 
     chosen = fields_of(FetchOptions, options)
     chosen["folder"] = options["folder"] or "."
     out = chosen.pop("out")
     with Reporter(output) as reporter:
-        result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
+        result = await node.fetch(link, out, on_progress=on_event, **chosen)
     reporter.say_result()
     return result.path, result.share
 

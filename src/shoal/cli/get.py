@@ -17,6 +17,7 @@ from shoal.cli.options import (
     refuse_in_channel,
 )
 from shoal.cli.output import printable, write_message
+from shoal.cli.page import open_page
 from shoal.cli.wanted import Wanted, complete_code, complete_word
 from shoal.errors import (
     NotFoundError,
@@ -113,14 +114,17 @@ async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
     from shoal.core.names.channel_id import Channel
 
     options["seed"] |= options["seed_for"] is not None
-    async with open_node(options, has_line=True) as (node, output):
+    async with (
+        open_node(options, has_line=True) as (node, output),
+        open_page(node, output, options) as show,
+    ):
         share = await wanted.find(node, output)
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
             target, served = await get_open(node, share, output, options)
         else:
             options["path"] = wanted.path
-            target, served = await get_sealed(node, share, output, options)
+            target, served = await get_sealed(node, share, output, options, show)
         facts = facts_of(target) if output.as_json else {}
         output.result(str(target), event="complete", **facts)
         if served is None:
@@ -175,11 +179,15 @@ async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
     written = 0
     # On one terminal, the line and the bytes would be in each other's way.
     has_line = not sys.stdout.isatty()
-    async with open_node(options, has_line=has_line) as (node, output):
+    async with (
+        open_node(options, has_line=has_line) as (node, output),
+        open_page(node, output, options) as show,
+    ):
         share = await wanted.find(node, output)
         if isinstance(share, Channel):
             blocks = _blocks_of_channel(node, share, output, options)
         else:
+            show(share)
             blocks = _blocks_of_file(node, share, wanted.path)
         try:
             async with aclosing(blocks):

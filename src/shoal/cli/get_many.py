@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.cli.download import facts_of, get_open, get_sealed
 from shoal.cli.output import Line, Output
+from shoal.cli.page import ShowOnPage, open_page
 from shoal.cli.status import Status
 from shoal.cli.wanted import Wanted
 from shoal.core.report.units import format_count
@@ -57,8 +58,11 @@ async def get_many(links: list[str], options: dict[str, Any]) -> None:
 
     wanted = {text: Wanted([text]) for text in links}  # all are checked first
     stays = options["seed"] or options["seed_for"] is not None
-    async with open_node(options, has_line=True) as (node, output):
-        batch = _Batch(node, output, options, len(links), stays)
+    async with (
+        open_node(options, has_line=True) as (node, output),
+        open_page(node, output, options) as show,
+    ):
+        batch = _Batch(node, output, options, show, len(links), stays)
         async with asyncio.TaskGroup() as tasks:
             for text, each in wanted.items():
                 tasks.create_task(batch.get(text, each))
@@ -82,6 +86,7 @@ class _Batch:
         node: "Node",
         output: Output,
         options: dict[str, Any],
+        show: ShowOnPage,
         count: int,
         stays: bool,
     ) -> None:
@@ -91,6 +96,7 @@ class _Batch:
         self._output = output
         # A target that exists is verified, so the command can be run again.
         self._options = options | {"seed": True, "path": None}
+        self._show = show
         self._count = count
         self._stays = stays
         self._done = 0
@@ -124,7 +130,9 @@ class _Batch:
         if isinstance(share, Channel):
             options = self._options | {"seed": self._stays}
             return await get_open(self._node, share, output, options)
-        target, served = await get_sealed(self._node, share, output, self._options)
+        target, served = await get_sealed(
+            self._node, share, output, self._options, self._show
+        )
         if served is not None and not self._stays:
             await served.leave()
             served = None

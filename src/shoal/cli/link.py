@@ -26,7 +26,7 @@ async def link(places: tuple[str, ...], **options: Any) -> None:
 
     check_places(places)
     async with open_node(options, has_line=True) as (node, output):
-        with Reporter(output, options["name"] or Path(places[0]).name) as reporter:
+        with Reporter(output, Path(places[0]).name) as reporter:
             chosen = fields_of(ShareOptions, options)
             found, manifest = await node.link(
                 places, on_progress=reporter.on_event, **chosen

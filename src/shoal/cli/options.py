@@ -92,6 +92,8 @@ class Command(click.Command):
             for name, value in ctx.params.items()
             if source(name) == ParameterSource.COMMANDLINE
         }
+        # A file that is read again later must not come before these.
+        ctx.params["given"] = given
         ctx.params |= resolve(
             self._options, given, Defaults.load(), lambda option: option.flag
         )

@@ -1,9 +1,10 @@
 """Run a command: its event loop, its signals, its node and its output.
 
 SIGINT and SIGTERM count even if the parent process ignored them, as a shell does for
-background jobs; SIGHUP does not, so `nohup` works. A signal cancels the command, which
-then closes its files and connections. If that takes too long, the process ends anyway:
-the data on the disk does not depend on an orderly end.
+background jobs; SIGHUP does not, so `nohup` works. A service, which has no terminal
+that could be closed, reads `config.toml` again on SIGHUP. Another signal cancels the
+command, which then closes its files and connections. If that takes too long, the
+process ends anyway: the data on the disk does not depend on an orderly end.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from shoal.cli.limits import LiveLimits
 from shoal.cli.options import read_link, settings_from
 from shoal.cli.output import Output, printable
 from shoal.errors import ShoalError, UsageError, first_error
@@ -35,6 +37,16 @@ __all__ = [
 CLOSE_TIME = 1.7  # seconds a command has to close its files and connections
 _M_ARENA_MAX = -8  # of mallopt(3)
 _STACK_SIZE = 1 << 20  # bytes of each thread, instead of 8 MiB
+
+
+class _Hangup:
+    """What SIGHUP does in place of ending the command."""
+
+    handler: Callable[[], None] | None = None
+
+
+_hangup = _Hangup()  # of this process, as signals are
+_SIGHUP = getattr(signal, "SIGHUP", None)
 
 
 class InterruptedByUser(ShoalError):
@@ -115,7 +127,10 @@ async def _supervise(
     loop.set_exception_handler(on_exception)
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        if not caught:
+        if signum == _SIGHUP and _hangup.handler is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(_hangup.handler)
+        elif not caught:
             caught.append(signum)
             # In a handler, `on_interrupt` could meet modules that are being imported.
             timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt])
@@ -126,7 +141,7 @@ async def _supervise(
 
     # Not the loop's own handlers: they wait for the loop, which may be blocked writing
     # to a pipe that no process reads.
-    for signum in (signal.SIGINT, signal.SIGTERM, *_hangup()):
+    for signum in (signal.SIGINT, signal.SIGTERM, *_hangup_signal()):
         signal.signal(signum, stop)
     try:
         await task
@@ -147,7 +162,7 @@ def _is_told_twice(context: dict[str, Any]) -> bool:
     return "_call_connection_lost" in context.get("message", "")
 
 
-def _hangup() -> tuple[signal.Signals, ...]:
+def _hangup_signal() -> tuple[signal.Signals, ...]:
     """Return SIGHUP, unless there is none here or the parent process ignores it."""
     if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return ()
@@ -185,10 +200,25 @@ async def open_node(
         show_line(output, options)
     settings = settings_from(options)
     async with Node(settings, on_notice=output.notice) as node:
+        limits = LiveLimits(node, output, options)
+        limits.start()
+        if options.get("is_service") and not _has_terminal():
+            _hangup.handler = limits.reload
         try:
             yield node, output
         finally:
+            _hangup.handler = None
+            limits.stop()
             output.line.clear()
+
+
+def _has_terminal() -> bool:
+    """Return True if this process has a terminal, which may be closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def only_link(text: str) -> "Link":

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from shoal.cli.options import Command
+from shoal.cli.page import warn_of_http
 
 __all__ = ["serve"]
 
@@ -52,11 +53,7 @@ async def serve(links: tuple[str, ...], **options: Any) -> None:
                 port=gateway.port,
                 shares=len(gateway.shares),
             )
-            if not where.is_loopback:
-                output.warn(
-                    "Other machines can reach this address, and HTTP is not encrypted: "
-                    "others on the network can read what you read."
-                )
+            warn_of_http(where, output)
             output.say("Press Ctrl-C to stop.")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(gateway.run())

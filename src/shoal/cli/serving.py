@@ -27,6 +27,8 @@ async def report_until_cancelled(
 ) -> None:
     """Report problems, and the uploads of these shares, until cancelled.
 
+    The sequence may grow and shrink meanwhile; then the caller waits for the new ones.
+
     Raises a group with a share's error if it fails.
     """
     report = _Report(node, output, shares, title)
@@ -77,7 +79,7 @@ class _Report:
         peers = sum(share.peer_count for share in self._shares)
         facts = [
             Fact(1, format_count(peers, "peer")),
-            Fact(2, f"{format_size(rate)}/s"),
+            Fact(2, f"{format_size(max(rate, 0.0))}/s"),
         ]
         if not peers and not self._uploaded:
             facts = [Fact(1, "waiting for peers")]
@@ -87,7 +89,8 @@ class _Report:
             facts.append(Fact(3, f"{completed:,} {verb} everything"))
         if self._uploaded:
             facts.append(Fact(4, f"{format_size(self._uploaded)} sent"))
-        self._output.line.show(Status(self._title, tuple(facts), is_logged=False))
+        title = self._title or format_count(len(self._shares), "share")
+        self._output.line.show(Status(title, tuple(facts), is_logged=False))
 
     def _report_uploads(self) -> None:
         """Write the JSON lines for what was uploaded since the last ones."""

@@ -14,6 +14,7 @@ import click
 from shoal.cli.background import continue_in_child, leave_terminal
 from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
 from shoal.cli.output import Line
+from shoal.cli.page import open_page
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
         _check_link_file(options["link_file"])
     if options["open"] is None:
         if options["background"]:
+            options["is_service"] = True
             code = continue_in_child(keeps_input="-" in places)
             if code is not None:
                 return code
@@ -58,7 +60,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background", "code", "follow-symlinks"),
+        *("link-file", "background", "code", "follow-symlinks", "http", "metrics"),
     )
     if len(places) > 1:
         raise UsageError("An open channel has one file; share one PATH.")
@@ -89,12 +91,17 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.config.arguments import ShareOptions
 
-    async with open_node(options, has_line=True) as (node, output):
-        with Reporter(output, options["name"] or Path(places[0]).name) as reporter:
+    async with (
+        open_node(options, has_line=True) as (node, output),
+        open_page(node, output, options) as show,
+    ):
+        title = options["name"] if places == ("-",) else Path(places[0]).name
+        with Reporter(output, title) as reporter:
             chosen = fields_of(ShareOptions, options)
             chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
             share = await node.share(given, on_progress=reporter.on_event, **chosen)
+        show(share.link)
         _print_link(output, share, options)
         if options["link_file"] is not None:
             _write_link(options["link_file"], str(share.link))

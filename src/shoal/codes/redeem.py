@@ -222,4 +222,4 @@ def _with_hint(given: Given, address: Address) -> Link:
     except UsageError:
         raise ProtocolError("a text that is no link") from None
     hints = dict.fromkeys((address, *link.hints))
-    return Link(link.id, tuple(hints)[:MAX_HINTS], link.origins)
+    return Link(link.id, tuple(hints)[:MAX_HINTS], link.origins, link.relays)

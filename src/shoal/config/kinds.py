@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
+from shoal.config.schedule import LimitHours, parse_hours
 from shoal.core.names.address import Address, parse_address
 from shoal.errors import UsageError
 
@@ -25,6 +26,7 @@ __all__ = [
     "PATTERNS",
     "PORT",
     "RATE",
+    "SCHEDULE",
     "SECONDS",
     "SIZE",
     "TEXT",
@@ -63,10 +65,12 @@ class Kind(NamedTuple):
     """Check a value as a whole, and return it."""
     types: tuple[type, ...] = (str,)
     """The types that Python callers may pass, for a list as its items."""
+    split: Callable[[str], list[str]] = str.split
+    """Return the items of a list in a variable."""
 
     def read_variable(self, text: str) -> Any:
         """Read the text of an environment variable."""
-        return self.read(text.split() if self.is_list else text)
+        return self.read(self.split(text) if self.is_list else text)
 
     def read_toml(self, value: Any) -> Any:
         """Read a value of `config.toml`."""
@@ -168,6 +172,12 @@ def _split_words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
+def _split_origins(text: str) -> list[str]:
+    from shoal.core.names.origin_url import split_origins
+
+    return split_origins(text)
+
+
 def _check_origins(urls: tuple[str, ...]) -> tuple[str, ...]:
     if not urls:
         return urls
@@ -257,7 +267,16 @@ ADDRESSES = Kind(
 """`HOST:PORT`, several separated by commas or spaces."""
 NAMES = Kind(_split_words, *_LIST, metavar="NAME")
 """Words, separated by commas or spaces."""
-ORIGINS = Kind(str.split, *_LIST, metavar="URL", check=_check_origins)
+ORIGINS = Kind(
+    _split_origins, *_LIST, metavar="URL", check=_check_origins, split=_split_origins
+)
 """URLs of origins, separated by spaces."""
+SCHEDULE = Kind(
+    lambda text: (parse_hours(text, _parse_rate),),
+    *_LIST,
+    metavar="HOURS",
+    types=(str, LimitHours),
+)
+"""Hours with other rate limits, as `mon-fri,08:00-18:00,up=1M`."""
 PATTERNS = Kind(lambda text: (text,), *_LIST, metavar="GLOB")
 """Patterns of paths, separated by spaces in a variable only: they may contain them."""

@@ -19,6 +19,7 @@ from shoal.config.kinds import (
     PATTERNS,
     PORT,
     RATE,
+    SCHEDULE,
     SECONDS,
     SIZE,
     TEXT,
@@ -120,16 +121,21 @@ OPTIONS = (
     Option("code-for", SECONDS, ("share",),
         help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
+    Option("install", FLAG, ("seed",),
+        help="Share from now on whenever you are logged in: write a service of your "
+        "user with the other options given, and start it."),
+    Option("uninstall", FLAG, ("seed",), help="Stop and remove that service."),
+    Option("watch", FLAG, ("list",), help="List again whenever something changes."),
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",
         help="Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500."),
-    Option("http", TEXT, ("serve",), metavar="HOST:PORT",
-        help="Address to listen on (default: a free port that only this machine "
-        "reaches)."),
+    Option("http", TEXT, ("serve", "share", "get", "seed"), metavar="HOST:PORT",
+        help="Serve the page at this address; port 0 is a free one (default: no page; "
+        "with serve, a free port that only this machine reaches)."),
     Option("use-hints", FLAG, ("serve",),
         help="Also connect to the addresses in the links."),
-    Option("metrics", FLAG, ("serve",),
-        help="Serve metrics for Prometheus at /metrics, without a token."),
+    Option("metrics", FLAG, ("serve", "share", "get", "seed"),
+        help="Serve metrics for Prometheus at /metrics of the page, without a token."),
     Option("timeout", SECONDS, ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
         help="Give up after this long without progress, e.g. 90 or 10m (default: "
         "never)."),
@@ -137,6 +143,9 @@ OPTIONS = (
         help="Download at most this many bytes per second, e.g. 10M."),
     Option("limit-up", RATE, ("share", "get", "seed"),
         help="Upload at most this many bytes per second, e.g. 10M."),
+    Option("schedule", SCHEDULE, ("share", "get", "seed"),
+        help="Use other limits at some hours, e.g. mon-fri,08:00-18:00,up=1M,down=none "
+        "(repeatable; the first that fits)."),
     Option("peer", ADDRESSES, EVERY, field="peers",
         help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
         "(repeatable)."),
@@ -150,6 +159,10 @@ OPTIONS = (
         "machine."),
     Option("dht-bootstrap", ADDRESSES, EVERY,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
+    Option("relay", ADDRESSES, EVERY, field="relays",
+        help="Meet peers that cannot be reached at this transit relay of "
+        "magic-wormhole, which sees only encrypted data; share also puts it into the "
+        "link (repeatable)."),
     Option("origin", ORIGINS, EVERY, field="origins",
         help="Web server or object store that has the same bytes, e.g. "
         "https://host/file or s3://bucket/ (repeatable)."),

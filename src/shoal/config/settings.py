@@ -25,6 +25,7 @@ class SettingsFields(TypedDict, total=False):
     no_lan: bool
     no_map: bool
     dht_bootstrap: str | Address | Iterable[str | Address]
+    relays: str | Address | Iterable[str | Address]
     limit_up: float | str | None
     limit_down: float | str | None
     interfaces: str | Iterable[str]
@@ -47,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Whether to have the router map no port; with `lan_only` none is mapped either."""
     dht_bootstrap: tuple[Address, ...] = ()
     """Nodes to join the DHT through; empty means the public ones."""
+    relays: tuple[Address, ...] = ()
+    """Transit relays at which peers are met that cannot be reached otherwise."""
     limit_up: float | None = None
     """Bytes per second to upload, all shares together; None is no limit."""
     limit_down: float | None = None

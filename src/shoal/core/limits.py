@@ -19,6 +19,7 @@ __all__ = [
     "MAX_GUESSES",
     "MAX_ORIGIN_FETCHES",
     "MAX_PUNCHES",
+    "MAX_WAIT",
     "OVERHEAD_LIMIT",
     "DialPace",
     "HostLimit",
@@ -28,6 +29,7 @@ __all__ = [
     "RateLimit",
 ]
 
+MAX_WAIT = 1.0  # seconds until a rate limit is asked again
 RATE_BURST = 0.1  # seconds of a rate limit that may be moved at once after a pause
 
 MESSAGE_RATE = 1000.0  # messages per second beyond those that chunks pay for
@@ -86,12 +88,24 @@ class RateLimit(LeakyBucket):
         """Whether there is a rate to keep."""
         self._burst = self._rate * RATE_BURST
 
+    def change(self, rate: float | None, now: float) -> None:
+        """Allow another rate from now on; those that wait ask again soon."""
+        self.leak(now)
+        self._rate = rate or 1.0
+        self.is_limited = rate is not None
+        self._burst = self._rate * RATE_BURST
+        # What the former rate allowed must not take an hour at the new one.
+        self.level = min(self.level, self._burst) if self.is_limited else 0.0
+
     def wait(self, now: float) -> float:
-        """Return the seconds until the next bytes may be moved."""
+        """Return the seconds until the next bytes may be moved, or until to ask again.
+
+        That is `MAX_WAIT` at most, because the rate may change meanwhile.
+        """
         if not self.is_limited:
             return 0.0
         self.leak(now)
-        return self.seconds_above(self._burst)
+        return min(self.seconds_above(self._burst), MAX_WAIT)
 
     def take(self, size: int, now: float) -> None:
         """Count `size` bytes as moved; the next ones wait for any excess."""

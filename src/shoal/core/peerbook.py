@@ -113,7 +113,10 @@ class PeerBook:
         return entry.source if entry else "unknown"
 
     def next_dials(self, now: float, slots: int) -> list[Address]:
-        """Return up to `slots` addresses to dial now; they count as connected."""
+        """Return up to `slots` addresses to dial now; they count as connected.
+
+        The IPv6 addresses come first (RFC 8305 section 4).
+        """
         dials: list[Address] = []
         while len(dials) < slots and (address := self._queue.take(now)) is not None:
             entry = self._entries[address]
@@ -121,7 +124,7 @@ class PeerBook:
             entry.is_banned = False
             self._keep(address, entry)
             dials.append(address)
-        return dials
+        return sorted(dials, key=lambda address: ":" not in address.host)
 
     def next_due(self) -> float | None:
         """Return when to dial next: a time, 0 for at once, None for never."""

@@ -20,8 +20,11 @@ class Discovery(Protocol):
 
     name: str
     """The network's name in messages: `lan`, `dht`, `peer`."""
-    problem: str | None
-    """A sentence for the user: the current failure, and what still works."""
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence for the user: the current failure, and what still works."""
+        ...
 
     @property
     def reach(self) -> str:

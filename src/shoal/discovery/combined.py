@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HangUp", "ListenOn", "Networks"]
 
-ANY_IPV4 = "0.0.0.0"
+ANY_HOST = "0.0.0.0", "::"
 # A shorter download does not need it; and then nothing of it is imported.
 MAP_DELAY = 0.5  # seconds until the router is asked to map a port
 
@@ -59,7 +59,7 @@ class Networks:
         Raises `UsageError` if an interface that the user named does not exist.
         """
         if not self._settings.interfaces:
-            return [ANY_IPV4, "::"]
+            return list(ANY_HOST)
         found = list_interfaces(self._settings.interfaces)
         return [each.address for each in found]
 
@@ -127,9 +127,9 @@ class Networks:
     def port_for(self, port: int, host: str) -> int:
         """Return the number by which a peer at `host` can dial our TCP port.
 
-        From the internet that is the router's port, if that is mapped to ours.
+        From the IPv4 internet that is the router's port, if that is mapped to ours.
         """
-        is_near = scope_of(host) is not Scope.GLOBAL
+        is_near = ":" in host or scope_of(host) is not Scope.GLOBAL
         return port if is_near else self.outside_port(port)
 
     def outside_port(self, port: int) -> int:
@@ -176,7 +176,7 @@ class Networks:
         if addresses := own_addresses():
             for _, hang_up in self._ports:
                 hang_up(addresses)
-        hosts = [ANY_IPV4]
+        hosts = list(ANY_HOST)
         if self._settings.interfaces:
             hosts = [each.address for each in interfaces]
             for listen_on, _ in self._ports:
@@ -210,12 +210,14 @@ class Networks:
 
             networks.append(LanDiscovery(interfaces=settings.interfaces))
         if not settings.lan_only:
-            from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
+            from shoal.discovery.dht.dual import DualDht
 
-            bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-            bind = self.hosts()[0]
             networks.append(
-                DhtDiscovery(bootstrap, bind=bind, announced=self.outside_port)
+                DualDht(
+                    settings.dht_bootstrap,
+                    hosts=self.hosts(),
+                    announced=self.outside_port,
+                )
             )
         return networks
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from shoal.core.names.address import Address
+from shoal.net.socket_names import host_of, name_of
 
 __all__ = ["UdpClient", "UdpSocket"]
 
@@ -23,8 +24,12 @@ class UdpSocket(asyncio.DatagramProtocol):
 
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram; a failure shows in `send_error` and nothing is raised."""
-        if not self.closed.is_set():
-            self._transport.sendto(data, address)
+        if self.closed.is_set():
+            return
+        try:
+            self._transport.sendto(data, name_of(*address))
+        except OSError as error:  # the interface of a link-local address is gone
+            self.send_error = error
 
     def close(self) -> None:
         """Receive nothing more; `closed` is set once the socket is closed."""
@@ -36,9 +41,9 @@ class UdpSocket(asyncio.DatagramProtocol):
         """Keep the transport."""
         self._transport = cast(asyncio.DatagramTransport, transport)
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Pass a datagram on."""
-        self._handle(data, Address(addr[0], addr[1]))
+        self._handle(data, Address(host_of(addr), addr[1]))
 
     def error_received(self, exc: Exception) -> None:
         """Keep the reason why sending failed."""

@@ -28,7 +28,9 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
     """Check this machine, its network as `settings` allow, and the disk of `folder`."""
     checks: dict[str, _Check] = {
         "listening": partial(network.check_listening, settings),
+        "ipv6": partial(network.check_ipv6, settings),
         "router": partial(network.check_router, settings),
+        "relays": partial(network.check_relays, settings),
         "peers": partial(network.check_peers, settings),
         "multicast": partial(network.check_multicast, settings),
         "dht": partial(network.check_dht, settings),

@@ -2,29 +2,38 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from shoal.config.settings import Settings
+from shoal.core.crypto.hashes import DIGEST_SIZE
+from shoal.core.crypto.keys import Keys, derive_keys
+from shoal.core.crypto.knock import NODE_ID_SIZE
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.status import PortMapping
 from shoal.discovery.combined import Networks
 from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
+from shoal.discovery.dht.dual import usable_hosts
 from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
 from shoal.discovery.lan.packets import encode_query
-from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
+from shoal.discovery.lan.sockets import MDNS_PORT, group_of, has_group, open_socket
 from shoal.discovery.udp import UdpClient
 from shoal.doctor.finding import Finding, failed, note, ok
-from shoal.errors import ProtocolError, ShoalError
+from shoal.errors import PeerError, ProtocolError, ShoalError, first_error
 from shoal.net.interfaces import Interface, list_interfaces
+from shoal.net.socket_names import family_of, name_of
+from shoal.transport.dial import connect
 from shoal.transport.listen import bind_all
+from shoal.transport.sealed.relay import RELAY_OK, relay_request
 
 __all__ = [
     "check_dht",
+    "check_ipv6",
     "check_listening",
     "check_multicast",
     "check_peers",
+    "check_relays",
     "check_router",
 ]
 
@@ -35,6 +44,13 @@ TOPIC_SIZE = 20  # bytes
 _ONE_SIDE = (
     "Two peers need only one that the other can dial: this matters if neither can."
 )
+# The farthest comes first.
+_IPV6_REACH = {
+    Scope.GLOBAL: "{} is reached by any peer with IPv6, if no firewall is in between.",
+    Scope.PRIVATE: "{} is reached from private networks; the internet only by IPv4.",
+    Scope.LINK: "IPv6 is used on the LAN only: there is no address but {}.",
+    Scope.LOOPBACK: "IPv6 is used on this machine only: there is no address but {}.",
+}
 _PEER_HINT = "You can still name peers with --peer HOST:PORT."
 
 
@@ -101,6 +117,56 @@ def judge_mapping(mappings: Iterable[PortMapping], problem: str | None) -> Findi
     )
 
 
+async def check_relays(settings: Settings) -> list[Finding]:
+    """Check that the named relays join two connections."""
+    return list(await asyncio.gather(*map(_try_relay, settings.relays)))
+
+
+async def _try_relay(relay: Address) -> Finding:
+    keys = derive_keys(os.urandom(DIGEST_SIZE))
+    try:
+        async with asyncio.timeout(DIAL_TIME), asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(_wait_at(relay, keys))
+    except TimeoutError:
+        reason = "no answer"
+    except BaseExceptionGroup as group:
+        reason = str(first_error(group)) or "it hung up"
+    else:
+        return ok("relay", f"{relay} joins two connections.")
+    return failed(
+        "relay",
+        f"{relay} is no relay that works: {reason}.",
+        "Check that magic-wormhole-transit-relay runs there, and the firewalls.",
+    )
+
+
+async def _wait_at(relay: Address, keys: Keys) -> None:
+    """Be joined with another connection; raises `OSError` or `PeerError`."""
+    reader, writer = await asyncio.open_connection(*relay)
+    try:
+        writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))
+        if (said := await reader.readline()) != RELAY_OK:
+            raise PeerError(f"it answers {said[:40]!r}" if said else "it hangs up")
+    finally:
+        writer.close()
+
+
+async def check_ipv6(settings: Settings) -> list[Finding]:
+    """Find out how far this machine gets with IPv6."""
+    try:
+        found = list_interfaces(settings.interfaces)
+    except (OSError, ShoalError):
+        return []  # `check_listening` says so
+    reached = {scope_of(each.address): each.address for each in found if each.is_ipv6}
+    what = "No IPv6 address is in use here: shoal uses IPv4 only."
+    for scope, text in _IPV6_REACH.items():
+        if scope in reached:
+            what = text.format(reached[scope])
+            break
+    return [ok("ipv6", what)]
+
+
 async def check_peers(settings: Settings) -> list[Finding]:
     """Check that the named peers accept connections."""
     return list(await asyncio.gather(*map(_dial, settings.peers)))
@@ -109,7 +175,7 @@ async def check_peers(settings: Settings) -> list[Finding]:
 async def _dial(address: Address) -> Finding:
     try:
         async with asyncio.timeout(DIAL_TIME):
-            _, writer = await asyncio.open_connection(*address)
+            transport = await connect(asyncio.Protocol, address)
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or "no answer"
         return failed(
@@ -117,7 +183,7 @@ async def _dial(address: Address) -> Finding:
             f"{address} does not accept a connection: {reason}.",
             "Check that shoal runs there with this --port, and the firewalls between.",
         )
-    writer.close()
+    transport.close()
     return ok("peer", f"{address} accepts connections.")
 
 
@@ -127,14 +193,14 @@ async def check_multicast(settings: Settings) -> list[Finding]:
         return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
         found = list_interfaces(settings.interfaces)
-        interfaces = [each for each in found if not each.is_ipv6]
+        interfaces = [each for each in found if has_group(each)]
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
     tried = await asyncio.gather(*map(_send_and_receive, interfaces))
     works = [each for each, (port, _) in zip(interfaces, tried, strict=True) if port]
     if not works:
         reasons = [f"{i.name}: {t[1]}" for i, t in zip(interfaces, tried, strict=True)]
-        what = "; ".join(reasons) or "no interface with an IPv4 address is up"
+        what = "; ".join(reasons) or "no interface is up"
         return [
             failed(
                 "multicast",
@@ -145,7 +211,9 @@ async def check_multicast(settings: Settings) -> list[Finding]:
         ]
     names = ", ".join(f"{each.name} ({each.address})" for each in works)
     findings = [ok("multicast", f"A packet came back on {names}.")]
-    silent = [i.name for i, t in zip(interfaces, tried, strict=True) if not t[0]]
+    silent = [
+        f"{each.name} ({each.address})" for each in interfaces if each not in works
+    ]
     if silent:
         what = f"Multicast does not work on {', '.join(silent)}."
         advice = "shoal finds no peers there; normal for tunnels and some containers."
@@ -171,7 +239,7 @@ async def _send_and_receive(interface: Interface) -> tuple[int, str]:
         sock, port = open_socket(interface.address)
         with closing(sock):
             # Not the loop's `sock_sendto`, which not every loop has.
-            sock.sendto(packet, (GROUP, port))
+            sock.sendto(packet, name_of(group_of(interface.address), port))
             async with asyncio.timeout(LOOPBACK_TIME):
                 while await loop.sock_recv(sock, 2048) != packet:
                     pass  # another program's
@@ -186,27 +254,44 @@ async def check_dht(settings: Settings, timeout: float = ANSWER_TIME) -> list[Fi
     """Check that the DHT's bootstrap nodes answer within `timeout` seconds."""
     if settings.lan_only:
         return [ok("dht", "Not checked, because of --lan-only.")]
-    bind = Networks(settings).hosts()[0]
-    nodes = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-    bootstrap = Bootstrap(nodes, use_names=scope_of(bind) is not Scope.LOOPBACK)
-    addresses = await bootstrap.addresses()
-    missing = ", ".join(bootstrap.unresolved)
     advice = "Check the network and its firewall (UDP), or name another node with "
     advice += f"--dht-bootstrap HOST:PORT. {_PEER_HINT} Until then, shoal works on the "
     advice += "LAN only."
     # Without internet shoal still works on the LAN. A node that the user has named
     # should answer.
     report = failed if settings.dht_bootstrap else note
-    if not addresses:
-        return [report("dht", f"No address was found for {missing}.", advice)]
+    nodes = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
+    binds = usable_hosts(Networks(settings).hosts(), settings.dht_bootstrap)
+    tried = [await _find_nodes(nodes, bind) for bind in binds]
+    missing = set.intersection(*(names for _, names in tried)) if tried else set()
+    rest = f"no address was found for {', '.join(sorted(missing))}"
+    if not any(addresses for addresses, _ in tried):
+        return [report("dht", f"N{rest[1:]}.", advice)]
+    asked = [
+        _count_answers(addresses, bind, timeout)
+        for (addresses, _), bind in zip(tried, binds, strict=True)
+        if addresses
+    ]
     try:
-        answered = await _count_answers(addresses, bind, timeout)
+        answered = await asyncio.gather(*asked)
     except OSError as error:
-        found = f"No packet can be sent from {bind}: {error}."
+        found = f"No packet can be sent from {', '.join(binds)}: {error}."
         return [report("dht", found, advice)]
-    rest = f"; no address was found for {missing}" if missing else ""
-    found = f"{answered} of {len(addresses)} nodes answered{rest}."
-    return [ok("dht", found) if answered else report("dht", found, advice)]
+    found = f"{sum(answered)} of {sum(len(a) for a, _ in tried)} nodes answered"
+    found += f"; {rest}." if missing else "."
+    return [ok("dht", found) if any(answered) else report("dht", found, advice)]
+
+
+async def _find_nodes(
+    nodes: Sequence[Address], bind: str
+) -> tuple[list[Address], set[str]]:
+    """Return the addresses in the network of `bind`, and the names without any."""
+    bootstrap = Bootstrap(
+        nodes,
+        use_names=scope_of(bind) is not Scope.LOOPBACK,
+        family=family_of(bind),
+    )
+    return await bootstrap.addresses(), set(bootstrap.unresolved)
 
 
 async def _count_answers(addresses: list[Address], bind: str, timeout: float) -> int:

@@ -65,7 +65,7 @@ def make_guard(
             return _misdirected(hosts)
         is_open = "/".join(("", *target.names)) in open_paths
         if not is_open and not hmac.compare_digest(target.names[0].encode(), secret):
-            return refusal(404, "Not found. Open the address that `serve` printed.")
+            return refusal(404, "Not found. Open the address that shoal printed.")
         try:
             return await handler(request)
         except (web.HTTPException, ConnectionError):

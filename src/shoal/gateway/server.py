@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.gateway import connections, guard
 from shoal.gateway.archive import ArchiveRoutes
@@ -23,6 +24,7 @@ from shoal.gateway.hosts import allowed_hosts
 from shoal.gateway.page.events import EventStreams
 from shoal.gateway.page.html import PageRoutes
 from shoal.gateway.page.sampler import Sampler
+from shoal.gateway.page.view import ShareView
 from shoal.gateway.sending import Sender
 from shoal.gateway.shares import ServedShare
 from shoal.net.interfaces import list_interfaces
@@ -35,6 +37,7 @@ __all__ = ["Gateway"]
 TOKEN_SIZE = 16  # bytes
 MAX_LINE = 8 * 1024  # bytes of the request line, and of each header
 MAX_HEADERS = 64  # per request
+MAX_ADDED = 200  # shares on the page of a node that shares or fetches more
 GRACE = 0.1  # seconds that requests have to finish when the gateway closes
 
 _silent = logging.Logger("shoal.gateway")  # refused requests are not logged
@@ -76,7 +79,10 @@ class Gateway:
             for number, link in enumerate(unique.values())
         ]
         """The shares, in the order of their numbers."""
+        self._by_number = {str(share.number): share for share in self.shares}
+        self._added: list[ServedShare] = []  # those of the node itself
         self._node = node
+        self._timeout = timeout
         self._endpoint = endpoint
         self._with_metrics = with_metrics
         self._on_problem = on_problem
@@ -95,10 +101,33 @@ class Gateway:
         """Return the URL of the page."""
         host = self._endpoint.host or LOOPBACK[0]
         if self._endpoint.is_wildcard:
-            addresses = [each.address for each in list_interfaces()]
-            others = [each for each in addresses if not each.startswith("127.")]
-            host = next(iter(others), LOOPBACK[0])
+            is_reached = {Scope.PRIVATE, Scope.GLOBAL}
+            others = (
+                each.address
+                for each in list_interfaces()
+                if scope_of(each.address) in is_reached
+                and (host == "::" or not each.is_ipv6)
+            )
+            host = next(others, LOOPBACK[0])
         return f"http://{format_host(host, self._port)}/{self.token}/"
+
+    def add(self, link: Link) -> None:
+        """Also serve a share that the node itself shares or fetches, if not yet.
+
+        With more than `MAX_ADDED` shares, later ones are not on the page.
+        """
+        if len(self.shares) >= MAX_ADDED or link.id in self._ids:
+            return
+        share = ServedShare(len(self.shares), link, self._node, self._timeout)
+        self._owned.enter_context(share.join())
+        share.look()
+        self._added.append(share)
+        self.shares.append(share)
+        self._by_number[str(share.number)] = share
+
+    @property
+    def _ids(self) -> set[bytes]:
+        return {share.link.id for share in self.shares}
 
     async def run(self) -> None:
         """Load the manifests of all shares, however long that takes.
@@ -171,9 +200,16 @@ class Gateway:
     def _routes(self) -> dict[str, Handler]:
         """Return the handler for each path; handlers find names with `names_of`."""
         clock = asyncio.get_running_loop().time
-        sample = Sampler(self.shares, self._node.status, clock).sample
+        sampler = Sampler(self.shares, self._node.status, clock)
+
+        def sample() -> Sequence[ShareView]:
+            for share in self._added:
+                if share.manifest is None:
+                    share.look()
+            return sampler.sample()
+
         page = PageRoutes(self.shares, sample)
-        shares = {str(share.number): share for share in self.shares}
+        shares = self._by_number
         sender = Sender(self._on_problem)
         files = FileRoutes(shares, sender)
         top = f"/{self.token}"

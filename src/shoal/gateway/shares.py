@@ -61,6 +61,12 @@ class ServedShare:
             finally:
                 self._reading = None
 
+    def look(self) -> None:
+        """Take over the manifest if the node shares or fetches the share itself."""
+        found = self._node.status(self.link).manifest
+        if found is not None and not any(True for _ in _missing_first(found)):
+            self.manifest, self.problem, self.seen = found, None, int(time())
+
     async def run(self) -> None:
         """Load the manifest, however long that takes.
 

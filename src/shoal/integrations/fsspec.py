@@ -44,7 +44,9 @@ IGNORED = frozenset(
     + ("skip_instance_cache", "use_listings_cache")
 )
 # An id, then optional hints and an optional path, which is not decoded.
-_URL = re.compile(r"(?:shoal:(?://)?)?([A-Za-z2-7]{56})(?:\?([^/]*))?(/.*)?", re.DOTALL)
+_URL = re.compile(
+    r"(?:shoal:(?://)?)?([A-Za-z2-7]{56})(?:[,?]([^/]*))?(/.*)?", re.DOTALL
+)
 
 
 class ShoalFileSystem(ReadOnlyFileSystem):
@@ -57,7 +59,7 @@ class ShoalFileSystem(ReadOnlyFileSystem):
 
     Storage options are the fields of `Settings`, also as text; they take precedence
     over the variables `SHOAL_…`. Without a `timeout`, a read fails after a minute
-    without data. Peers named in a link (`shoal://ID?peer=HOST:PORT/path`) are used only
+    without data. Peers named in a link (`shoal://ID,peer=HOST:PORT/path`) are used only
     with `use_hints=True`, because a link may come from anyone and be used unseen.
 
     Methods that look for a path, such as `exists`, raise `NotFoundError` if no peer
@@ -74,7 +76,7 @@ class ShoalFileSystem(ReadOnlyFileSystem):
         use_hints: bool | str = False,
         **storage_options: Any,
     ) -> None:
-        """Prepare to read shares; `hints` is the part of a link after its `?`.
+        """Prepare to read shares; `hints` is the part of a link after its id.
 
         Nothing is connected yet. Raises `UsageError` for an unknown option or an
         invalid value.
@@ -291,7 +293,7 @@ class ShoalFileSystem(ReadOnlyFileSystem):
 
     def _link_of(self, path: str) -> Link:
         text = path.partition("/")[0]
-        return parse_link(f"{text}?{self._hints}" if self._hints else text)
+        return parse_link(f"{text},{self._hints}" if self._hints else text)
 
     def _file_info(self, path: str) -> Info:
         """Return the description of a file; a share's id alone names its only file."""
@@ -314,11 +316,12 @@ class ShoalFileSystem(ReadOnlyFileSystem):
             raise FileNotFoundError(errno.ENOENT, "Name a share: shoal://ID/path")
         tree = self._trees.get(top)
         if tree is None:
-            link = self._link_of(path)
+            link, timeout = self._link_of(path), self.read_timeout
+            loop_thread = self._loop_thread  # not `self`, which would be a cycle
 
             def load(missing: Missing) -> Manifest:
-                return self._loop_thread.call(
-                    lambda node: node.load(link, missing, timeout=self.read_timeout)
+                return loop_thread.call(
+                    lambda node: node.load(link, missing, timeout=timeout)
                 )
 
             tree = self._trees[top] = ShareTree(top, load)

@@ -15,12 +15,14 @@ from collections.abc import (
 from contextlib import aclosing, contextmanager
 from functools import cached_property, partial
 from random import Random
+from time import monotonic
 from typing import TYPE_CHECKING, Self, Unpack
 
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.units import format_count
+from shoal.errors import UsageError
 from shoal.node.checks import check_callable, check_optional, check_type, link_of
 from shoal.node.local import LocalFiles
 from shoal.resources import Resources
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
     from shoal.core.report.counters import Counters
     from shoal.core.report.status import PortMapping, ShareStatus
     from shoal.reading.file import Opening
-    from shoal.reading.share_cache import ShareCache
-    from shoal.reading.share_caches import ShareCaches
+    from shoal.reading.share_cache import ShareCache, ShareCaches
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.fetch import FetchResult
 
@@ -97,6 +98,19 @@ class Node(LocalFiles):
     def problems(self) -> tuple[str, ...]:
         """Return the current problems, in sentences for the user."""
         return self._resources.problems()
+
+    def set_limits(self, *, up: float | None, down: float | None) -> None:
+        """Change the rate limits of all shares together, from now on.
+
+        `node.set_limits(up=1e6, down=None)`, in bytes per second; None is no limit.
+        """
+        for name, rate in (("up", up), ("down", down)):
+            check_optional(name, rate, int, float)
+            if rate is not None and rate <= 0:
+                raise UsageError(f"{name} is {rate}; pass None for no limit.")
+        now = monotonic()
+        self._resources.up.change(up, now)
+        self._resources.down.change(down, now)
 
     @property
     def counters(self) -> "Counters":
@@ -358,7 +372,7 @@ class Node(LocalFiles):
 
     @cached_property
     def _share_caches(self) -> "ShareCaches":
-        from shoal.reading.share_caches import ShareCaches
+        from shoal.reading.share_cache import ShareCaches
 
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)

@@ -1,14 +1,16 @@
 """The origins of a share: opened on first use, checked before a link names them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from urllib.parse import urlsplit
 
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
-from shoal.errors import NetworkError, PeerError, VerificationError
+from shoal.errors import NetworkError, PeerError, VerificationError, option
 from shoal.origin.reader import (
     Block,
     OriginFileError,
@@ -18,7 +20,13 @@ from shoal.origin.reader import (
     read_run,
 )
 
-__all__ = ["UrlReader", "check_answers", "check_origin", "open_readers"]
+__all__ = [
+    "UrlReader",
+    "check_answers",
+    "check_origin",
+    "open_readers",
+    "why_unused",
+]
 
 
 class UrlReader:
@@ -78,6 +86,36 @@ def open_readers(link: Link, settings: Settings) -> Sequence[UrlReader]:
         *(UrlReader(url, settings, is_trusted=True) for url in typed),
         *(UrlReader(url, settings, is_trusted=False) for url in hinted),
     ]
+
+
+async def why_unused(url: str, settings: Settings) -> str | None:
+    """Return why receivers of a link will not use an origin in it, as a sentence.
+
+    None if they will, with settings that are not special.
+    """
+    how = f"Receivers can name it with {option('--origin')}."
+    name = origin_name(url)
+    if not is_web(url):
+        return f"Of the link alone, no receiver uses the origin {name}. {how}"
+    from shoal.origin.web import AddressFilter
+
+    split = urlsplit(url)
+    assert split.hostname is not None
+    port = split.port or (443 if split.scheme == "https" else 80)
+    rules = AddressFilter(Settings(), ())
+    try:
+        rules.check(split.hostname, port)
+        # With `lan_only`, no name is looked up.
+        if not settings.lan_only:
+            await rules.resolve(split.hostname, port)
+    except socket.gaierror:
+        return None  # a proxy looks it up
+    except (PeerError, OSError):
+        return (
+            f"Of the link alone, no receiver uses the origin {name}, because it is not "
+            f"on the internet. {how}"
+        )
+    return None
 
 
 async def check_origin(url: str, manifest: Manifest, settings: Settings) -> None:

@@ -7,6 +7,7 @@ proxy looks names up itself, so no filter would see the address of another host.
 """
 
 import os
+from base64 import b64encode
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
 from typing import Any
@@ -46,17 +47,26 @@ class HttpSessions:
         `is_named` is True for a host that the user named. Raises `PeerError`.
         """
         proxy = proxy_of(url) if is_named else None
-        auth = user_of(url) if is_named else None
+        user = user_of(url) if is_named else None
+        sent = dict(headers)
+        if user is not None:
+            sent["Authorization"] = _basic(*user)
         if proxy is None:
             if self._direct is None:
                 self._direct = _session(self._resolver)
-            session = self._direct
-        else:
-            if self._proxied is None:
-                self._proxied = _session(None)
-            session = self._proxied
-        return session.get(
-            url, headers=headers, allow_redirects=False, proxy=proxy, auth=auth
+            return self._direct.get(url, headers=sent, allow_redirects=False)
+        if self._proxied is None:
+            self._proxied = _session(None)
+        to_proxy = {}
+        if proxy.user is not None:
+            to_proxy["Proxy-Authorization"] = _basic(proxy.user, proxy.password or "")
+        return self._proxied.get(
+            url,
+            # Only what is encrypted goes through a tunnel, with headers of its own.
+            headers=sent if url.scheme == "https" else sent | to_proxy,
+            allow_redirects=False,
+            proxy=proxy.with_user(None),
+            proxy_headers=to_proxy,
         )
 
     async def aclose(self) -> None:
@@ -87,7 +97,7 @@ def proxy_of(url: URL) -> URL | None:
     return proxy
 
 
-def user_of(url: URL) -> aiohttp.BasicAuth | None:
+def user_of(url: URL) -> tuple[str, str] | None:
     """Return user and password from netrc; None if the URL or no file has them.
 
     Raises `PeerError` for a file that cannot be read.
@@ -104,7 +114,12 @@ def user_of(url: URL) -> aiohttp.BasicAuth | None:
     if found is None:
         return None
     login, _, password = found
-    return aiohttp.BasicAuth(login or "", password or "", "utf-8")
+    return login or "", password or ""
+
+
+def _basic(user: str, password: str) -> str:
+    """Return the header for a user name and password (RFC 7617)."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:

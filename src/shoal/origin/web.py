@@ -75,6 +75,7 @@ class WebReader:
         self._named = frozenset(filter(None, named))
         self._filter = AddressFilter(settings, self._named)
         self._sessions = HttpSessions(self._filter)
+        self._plus = "+"  # how a plus sign in a name is written
         self._validators: dict[str, tuple[str, str] | None] = {}
 
     async def read(self, part: Part) -> AsyncGenerator[Block, None]:
@@ -106,8 +107,7 @@ class WebReader:
         validator = self._validators.get(part.path)
         if validator is not None and validator[0].startswith('"'):
             headers["If-Range"] = validator[0]
-        url = file_url(self._url, part.path, part.name)
-        async with self._get(_to_url(url), headers) as response:
+        async with self._find(part, headers) as response:
             at, first, end = self._check(response, part)
             is_whole = (first, end) != (part.first, part.first + part.size)
             async for block in response.content.iter_any():
@@ -120,6 +120,26 @@ class WebReader:
         if at and response.content_length is None:
             raise OriginFileError(f"{part.path or 'its file'} is shorter there")
         raise PeerError("its response ended early")
+
+    @asynccontextmanager
+    async def _find(
+        self, part: Part, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Request a file; one with a plus sign in its name by another URL if need be.
+
+        S3 takes a plus sign in a URL for a space, others do not decode an encoded one.
+        """
+        forms = [self._plus]
+        if "+" in (part.path or part.name):
+            forms += {"+", "%2B"} - {self._plus}
+        for form in forms:
+            url = file_url(self._url, part.path, part.name, plus=form)
+            async with self._get(_to_url(url), headers) as response:
+                if response.status == 404 and form != forms[-1]:
+                    continue
+                self._plus = form if response.status < 400 else self._plus
+                yield response
+                return
 
     @asynccontextmanager
     async def _get(
@@ -290,10 +310,7 @@ class AddressFilter(AbstractResolver):
         """
         is_trusted = host in self._named
         found = await asyncio.get_running_loop().getaddrinfo(
-            host,
-            port,
-            family=socket.AF_UNSPEC if is_trusted else socket.AF_INET,
-            type=socket.SOCK_STREAM,
+            host, port, type=socket.SOCK_STREAM
         )
         results = [
             ResolveResult(

@@ -26,8 +26,7 @@ from shoal.core.schedule.readahead import ReadAhead
 from shoal.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from shoal.reading.share_cache import ShareCache
-    from shoal.reading.share_caches import ShareCaches
+    from shoal.reading.share_cache import ShareCache, ShareCaches
 
 __all__ = [
     "AsyncFile",

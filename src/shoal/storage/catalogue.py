@@ -112,6 +112,24 @@ class Catalogue:
         """Return all entries, the oldest first; note the unreadable in `problems`."""
         return sorted(self._find(), key=lambda entry: (entry.time, entry.path))
 
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """Return the names of all entries, with what differs once one is rewritten."""
+        found: dict[str, tuple[int, int]] = {}
+        for folder in self._folders():
+            with self._opened(self._directory / folder) as at:
+                names = [] if at is None else self._names(at)
+                states = self._disk.states_at(names, at=at)
+                for name, state in zip(names, states, strict=True):
+                    if state is not None:
+                        found[f"{folder}/{name}"] = state.inode, state.mtime_ns
+        return found
+
+    def read(self, name: str) -> Entry | None:
+        """Return an entry by its name of `versions`; None if damaged or removed."""
+        folder, _, rest = name.partition("/")
+        with self._opened(self._directory / folder) as at:
+            return None if at is None else self._read(rest, at, folder)
+
     def find(self, share_id: bytes) -> list[Entry]:
         """Return the entries of one share, the oldest first."""
         found = self._find(start=_hash(share_id))

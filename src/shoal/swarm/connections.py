@@ -16,7 +16,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import MAX_CONNECTIONS, Owner, most_crowded, places_of
-from shoal.core.report.status import path_of
+from shoal.core.report.status import RELAYED, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import MAX_PEERS
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
@@ -149,11 +149,7 @@ class Connections:
             raise PeerError(f"{host} connects too often")
         self._arrivals.add(host, now, self._weight)
         latest = now - USE_TIME
-        inbound = [
-            each
-            for each in self
-            if each.dialled is None and not each.connection.is_closing
-        ]
+        inbound = [p for p in self if p.dialled is None and not p.connection.is_closing]
         idle = [peer for peer in inbound if peer.last_use <= latest]
         if scope_of(host) is Scope.GLOBAL:
             same = [
@@ -167,7 +163,7 @@ class Connections:
         if sum(not each.is_closing for each in self.peers) >= self._places:
             newcomer = host_key(host), proven.node_id
             self._close_one(idle or most_crowded(inbound, _owner_of, newcomer))
-        return self._make(proven, None, "incoming")
+        return self._make(proven, None, RELAYED if proven.is_relayed else "incoming")
 
     def _close_one(self, peers: list[Peer]) -> None:
         """Close one of these connections; raises `PeerError` if there is none.
@@ -208,6 +204,11 @@ class Connections:
             raise PeerError("we are about to leave")
         for other in self:
             if other.node_id == proven.node_id and not other.connection.is_closing:
+                is_used = self._loop.time() - other.last_use < USE_TIME
+                if proven.is_relayed and (other.is_relayed or is_used):
+                    raise PeerError("a node that is connected already")
+                if other.is_relayed:
+                    continue  # `Relays` ends that connection when it can
                 client = None if proven.is_server else dialled
                 self._keep_one(other, proven.address.host, client)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
@@ -262,7 +263,7 @@ class Connections:
             is_unused = peer.last_use == -inf
             return self._is_silent(peer), is_unused, peer.connection.connected_at
 
-        for peer in sorted(self, key=rank):
+        for peer in sorted((p for p in self if not p.is_relayed), key=rank):
             kept = best.setdefault(peer.node_id, peer)
             newer = max(kept.connection.connected_at, peer.connection.connected_at)
             is_late = newer <= latest
@@ -336,12 +337,14 @@ class Connections:
 
         Of two connections with one node, one is used: a source that seems to be two
         does not choose which chunks it sends. The other one is used if nothing comes
-        from the first, which may be with another node that has copied the node id.
+        from the first, which may be with another node that has copied the node id, or
+        to do without a relay.
         """
         now = self._loop.time()
         for other in self:
             is_same = other.node_id == peer.node_id and other.is_used
-            if is_same and other is not peer and not self._is_silent(other):
+            is_worse = other.is_relayed and not peer.is_relayed
+            if is_same and not (other is peer or is_worse or self._is_silent(other)):
                 if other.verified or now - other.used_at < SILENT_TIME:
                     return False
         host, is_dialled = peer.connection.address.host, peer.dialled is not None
@@ -388,7 +391,8 @@ class Connections:
         self, peer: Peer, addresses: Iterable[tuple[str, int]], wait: float
     ) -> None:
         """Dial, in `wait` seconds, the addresses from a peer that are believable."""
-        host = peer.connection.address.host
+        # What a relayed peer could have met is not known.
+        host = "" if peer.is_relayed else peer.connection.address.host
         for each in addresses:
             address = named_address(*each, host)
             if address is not None:

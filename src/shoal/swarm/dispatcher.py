@@ -105,7 +105,9 @@ class Dispatcher:
         store, because peers request manifest pages only after a bitfield.
         """
         manifest, upload = self._pages.manifest, self.upload
-        port = self._port_for(self._port, peer.connection.address.host)
+        # At the address of a relay, others would not find us.
+        host = peer.connection.address.host
+        port = 0 if peer.is_relayed else self._port_for(self._port, host)
         if manifest is None:
             peer.say_hello(port, None, None)
             return
@@ -305,7 +307,7 @@ class Dispatcher:
         is_first = not peer.is_greeted
         if not is_first and hello.port != peer.port:
             raise ProtocolError("a second hello with another port")
-        peer.port = hello.port
+        peer.port = 0 if peer.is_relayed else hello.port
         if self.connections.is_banned(peer):
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:

@@ -21,7 +21,7 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
-from shoal.errors import PeerError, ShoalError
+from shoal.errors import PeerError, ShoalError, first_error
 from shoal.net.interfaces import list_interfaces
 from shoal.net.socket_names import host_of
 from shoal.origin.readers import open_readers
@@ -29,8 +29,10 @@ from shoal.resources import Resources
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
+from shoal.swarm.relays import Relays
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
+from shoal.transport.sealed.proven import Factory
 
 if TYPE_CHECKING:
     from shoal.transport.sealed.port import Port
@@ -227,7 +229,7 @@ class Member:
         else:
             self.take_over()
         self._registry.swarms.append((self.link.id, self.swarm))
-        self._task = asyncio.create_task(self.swarm.run(self._find()))
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -289,11 +291,44 @@ class Member:
             return  # the member that accepts peers has all that we have
         self._registry.holdings[self.link.id] = Holding(manifest, store)
 
+    async def _run(self) -> None:
+        """Be in the swarm, and wait at relays if there are any, until cancelled."""
+        settings, hints = self._resources.settings, self.link.relays
+        if not settings.relays and not hints:
+            await self.swarm.run(self._find())
+            return
+        port, keys = self._sealed_port, self._keys
+
+        async def meet(
+            relay: Address, factory: Factory, on_met: Callable[[], None]
+        ) -> None:
+            await port.meet(relay, keys, factory, on_met)
+
+        resources = self._resources
+        relays = Relays(self.swarm, meet, resources.rng, resources.on_notice)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.swarm.run(self._find()))
+                tasks.create_task(relays.run(_usable_relays(hints, settings)))
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
     def _find(self) -> Iterable[Found]:
         yield usable_hints(self.link.hints, self._resources.settings)
         yield from self._resources.join_all(
             self._keys, self.port, lambda: not self.swarm.is_complete
         )
+
+
+async def _usable_relays(
+    hints: Iterable[Address], settings: Settings
+) -> AsyncGenerator[tuple[Address, str], None]:
+    """Yield the relays that the user names, and those in the link that may be used."""
+    for relay in settings.relays:
+        yield relay, "peer"
+    async for relay, source in usable_hints(hints, settings):
+        if relay not in settings.relays:
+            yield relay, source
 
 
 async def usable_hints(

@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.link import Link
+from shoal.core.names.address import Address
+from shoal.core.names.link import MAX_RELAYS, Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, told
-from shoal.origin.readers import check_answers, check_origin
+from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import user_home
 from shoal.storage.catalogue_entry import Entry, Made
@@ -141,12 +142,12 @@ async def share_sealed(
     async with resources.call():
         # What fails here fails before anything is hashed.
         (await registry.port()).check_room()
-        if isinstance(given, Given):
-            await _check_origins(resources, given, options)
+        whole = given if isinstance(given, Given) else None
+        await _check_origins(resources, whole, options, on_progress)
         copies: list[Entry] = []
         built = await _build(resources, given, options, on_progress, copies)
         manifest, source = built
-        link = _link_of(manifest, options, copies)
+        link = _link_of(manifest, options, copies, resources.settings.relays)
         try:
             for url in options.origins:
                 await check_origin(url, manifest, resources.settings)
@@ -182,28 +183,45 @@ async def link_sealed(
         copies: list[Entry] = []
         manifest, source = await _build(resources, given, options, on_progress, copies)
         await resources.in_thread(source.close)
-        return _link_of(manifest, options, copies), manifest
+        relays = resources.settings.relays
+        return _link_of(manifest, options, copies, relays), manifest
 
 
-def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> Link:
-    link = Link(manifest.id, origins=options.origins)
-    if options.origins:
+def _link_of(
+    manifest: Manifest,
+    options: ShareOptions,
+    copies: list[Entry],
+    relays: tuple[Address, ...],
+) -> Link:
+    link = Link(manifest.id, origins=options.origins, relays=relays[:MAX_RELAYS])
+    if options.origins or relays:
         return link
     # A copy keeps the link that it was fetched with.
     return next((each.link for each in copies if each.link.id == link.id), link)
 
 
 async def _check_origins(
-    resources: Resources, given: Given, options: ShareOptions
+    resources: Resources,
+    given: Given | None,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
 ) -> None:
-    """Check that each origin answers and has the first file, in its size."""
+    """Check that each origin answers and has the first file, in its size.
+
+    Tell the user of one that receivers will not use.
+    """
     if options.origins:
-        first = await resources.in_thread(
-            partial(first_file, given, options, resources.disk)
-        )
+        first = None
+        if given is not None:
+            first = await resources.in_thread(
+                partial(first_file, given, options, resources.disk)
+            )
         for url in options.origins:
             if first is not None:
                 await check_answers(url, first, resources.settings)
+            unused = await why_unused(url, resources.settings)
+            if unused is not None:
+                on_progress(Notice(unused))
 
 
 async def serve_share(

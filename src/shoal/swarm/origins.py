@@ -118,7 +118,9 @@ class Origins:
         if now >= self._repeat_at:
             self._announce()
         for state in self._states:
-            if state.retry_files_at is not None and now >= state.retry_files_at:
+            is_due = state.retry_files_at is not None and now >= state.retry_files_at
+            # A whole file would have to be read again from its beginning.
+            if is_due and state.origin.stream is None:
                 state.retry_files_at = None
                 state.is_used = False  # to be added again, as a source of every chunk
             if state.is_used or now < state.not_before:

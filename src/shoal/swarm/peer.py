@@ -15,7 +15,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
-from shoal.core.report.status import PeerStatus
+from shoal.core.report.status import RELAYED, PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -43,6 +43,38 @@ MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answe
 class Peer:
     """Hold one conversation of a sealed share."""
 
+    port = 0
+    """The TCP port that others can dial, as the peer claims; 0 for none."""
+    told_port: int | None = None
+    """Our port as we have told it; None before hello."""
+    have: Bitfield | None = None
+    """The chunks that it announced; None until it knows the root record."""
+    wanted: Bitfield | None = None
+    """The chunks that it wants; None for all."""
+    bits: bytearray | None = None
+    """The pieces of its bitfield that have arrived; None before a hello with it."""
+    is_greeted = False
+    """True once it has sent hello."""
+    is_told = False
+    """True once we have sent it the root record and a bitfield."""
+    knows_wanted = False
+    """True once we have sent it the list of chunks that we want."""
+    is_used = False
+    """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
+
+    Only once it has announced its chunks.
+    """
+    used_at = 0.0
+    """Loop time from which on it may be used."""
+    is_banned = False
+    """True once data from it did not verify, and its connection was closed."""
+    has_left = False
+    """True once it has sent goodbye."""
+    has_sent_chunk = False
+    """True once it has sent a chunk, even one that came too late."""
+    verified = 0
+    """Chunks from this peer that verified."""
+
     def __init__(
         self,
         connection: Connection[SealedSession],
@@ -69,37 +101,6 @@ class Peer:
         """The network that reported its address."""
         self.path = path
         """How it was found: one of `PATHS`."""
-        self.port = 0
-        """The TCP port that others can dial, as the peer claims; 0 for none."""
-        self.told_port: int | None = None
-        """Our port as we have told it; None before hello."""
-        self.have: Bitfield | None = None
-        """The chunks that it announced; None until it knows the root record."""
-        self.wanted: Bitfield | None = None
-        """The chunks that it wants; None for all."""
-        self.bits: bytearray | None = None
-        """The pieces of its bitfield that have arrived; None before a hello with it."""
-        self.is_greeted = False
-        """True once it has sent hello."""
-        self.is_told = False
-        """True once we have sent it the root record and a bitfield."""
-        self.knows_wanted = False
-        """True once we have sent it the list of chunks that we want."""
-        self.is_used = False
-        """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
-
-        Only once it has announced its chunks.
-        """
-        self.used_at = 0.0
-        """Loop time from which on it may be used."""
-        self.is_banned = False
-        """True once data from it did not verify, and its connection was closed."""
-        self.has_left = False
-        """True once it has sent goodbye."""
-        self.has_sent_chunk = False
-        """True once it has sent a chunk, even one that came too late."""
-        self.verified = 0
-        """Chunks from this peer that verified."""
         self.wrong: set[int] = set()
         """Chunks from this peer that did not verify."""
         self._received = 0  # bytes in these
@@ -118,6 +119,11 @@ class Peer:
         # agree on which of two connections is of use.
         sent = self.connection.last_heard if self.has_sent_chunk else -inf
         return max(self.connection.last_upload, sent)
+
+    @property
+    def is_relayed(self) -> bool:
+        """Return True if the connection leads through a relay."""
+        return self.source == RELAYED
 
     @property
     def sent(self) -> int:
@@ -149,8 +155,8 @@ class Peer:
         """
         host, told = self.connection.address.host, other.endpoint
         if scope_of(told.host) is Scope.LINK:
-            return told.port > 0 and is_acceptable(told, host)
-        is_global = scope_of(host) is Scope.GLOBAL
+            return told.port > 0 and not self.is_relayed and is_acceptable(told, host)
+        is_global = self.is_relayed or scope_of(host) is Scope.GLOBAL
         return told.port > 0 and (not is_global or scope_of(told.host) is Scope.GLOBAL)
 
     def close(self, error: PeerError | None = None) -> None:

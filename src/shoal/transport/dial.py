@@ -1,21 +1,25 @@
-"""Connect to a peer of an open channel, and tell why a peer cannot be reached."""
+"""Connect to an address, and tell why a peer cannot be reached."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from shoal.core.names.address import Address
 from shoal.core.session.session import Session
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.socket_names import host_of
 from shoal.transport.connection import Connection
 from shoal.transport.liveness import watch_silence
 
-__all__ = ["CONNECT_TIME", "dial", "reaching"]
+__all__ = ["CONNECT_TIME", "connect", "dial", "reaching"]
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 S = TypeVar("S", bound=Session)
 
 CONNECT_TIME = 10.0  # seconds
+NEXT_ADDRESS = 0.25  # seconds until the next address of a name is tried, RFC 8305 5
 
 
 async def dial(
@@ -26,12 +30,34 @@ async def dial(
     Raises `PeerError` if the peer cannot be reached, `PeerTimeoutError` if that takes
     longer than `within` seconds.
     """
-    loop = asyncio.get_running_loop()
     async with reaching(address, within):
-        transport, _ = await loop.create_connection(
-            lambda: connection, address.host, address.port
-        )
+        transport = await connect(lambda: connection, address)
         watch_silence(transport)
+
+
+async def connect(factory: Callable[[], P], address: Address) -> asyncio.Transport:
+    """Connect the protocol that `factory` makes; raises `OSError` or `UnicodeError`.
+
+    The addresses of a name are tried in the order of the system, but IPv4 and IPv6 in
+    turn (RFC 8305), each a little later than the one before: a network that drops the
+    packets of one family costs `NEXT_ADDRESS` and not the connection.
+    """
+    loop = asyncio.get_running_loop()
+    host, port = address
+    if not (":" in host or host.replace(".", "").isdigit()):
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        if len(found) > 1:
+            from aiohappyeyeballs import start_connection
+
+            delay = NEXT_ADDRESS
+            sock = await start_connection(
+                found, happy_eyeballs_delay=delay, interleave=1, loop=loop
+            )
+            transport, _ = await loop.create_connection(factory, sock=sock)
+            return transport
+        host = host_of(found[0][4])
+    transport, _ = await loop.create_connection(factory, host, port)
+    return transport
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ import copy
 import json
 import logging
 import pickle
+import re
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.channel_id import (
     parse_channel,
 )
-from shoal.core.names.link import MAX_HINTS, Link, parse_link, parse_share
+from shoal.core.names.link import MAX_HINTS, MAX_RELAYS, Link, parse_link, parse_share
 from shoal.core.names.origin_url import MAX_ORIGINS
 from shoal.errors import UsageError
 
@@ -38,14 +40,29 @@ urls = st.builds(
 origin_lists = st.lists(urls, max_size=MAX_ORIGINS).map(tuple)
 
 
-@given(ids, hint_lists, origin_lists)
+@given(ids, hint_lists, origin_lists, hint_lists)
 def test_a_link_is_read_as_it_was_written(
-    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+    share_id: bytes,
+    hints: tuple[Address, ...],
+    origins: tuple[str, ...],
+    relays: tuple[Address, ...],
 ) -> None:
-    link = Link(share_id, hints, origins)
+    link = Link(share_id, hints, origins, relays[:MAX_RELAYS])
     assert parse_link(str(link)) == link
     assert parse_share(str(link).removeprefix("shoal:")) == link
     assert parse_share(f"  {link}\n") == link
+
+
+@given(ids, hint_lists, origin_lists)
+def test_no_shell_interprets_a_character_of_a_link(
+    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+) -> None:
+    link = str(Link(share_id, hints, origins))
+    assert re.fullmatch(r"[A-Za-z0-9:,=%._-]+", link)
+    # As links were written once, with marks that shells interpret.
+    head, *rest = link.split(",")
+    assert parse_link("?".join(filter(None, (head, "&".join(rest))))) == link
+    assert parse_link(quote(link, safe="")) == link
 
 
 def test_a_link_is_its_prefix_and_56_characters() -> None:
@@ -94,6 +111,10 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT[:-1] + "\uff41", "not a link"),
         (TEXT[:20] + "\n" + TEXT[20:], "not a link"),
         (TEXT + "?peer", "may follow"),
+        (TEXT + ",peer=a", "HOST:PORT"),
+        (TEXT + ",seed=1.2.3.4:5", "may follow"),
+        (TEXT + ",peer=1.2.3.4:5,x=1", "may follow"),
+        (TEXT + ",peer=a:1" * (MAX_HINTS + 1), "at most 8"),
         (TEXT + "?seed=1.2.3.4:5", "may follow"),
         (TEXT + "?peer=1.2.3.4:5&", "may follow"),
         (TEXT + "?peer=1.2.3.4:5&x=1", "may follow"),
@@ -105,12 +126,14 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT + "?" + "&".join(["peer=a:1"] * (MAX_HINTS + 1)), "at most 8"),
         (TEXT + "?" + "&" * 1_000_000, "at most 8"),
         (TEXT + "?origin=", "is a URL"),
-        (TEXT + "?origin=http%3A%2F%2Fh%2Fa b", "is a URL"),
+        (TEXT + "?origin=http%3A%2F%2Fh b%2Fa", "names a host"),
         (TEXT + "?origin=%ff", "not text"),
         (TEXT + "?origin=http\udc90", "not valid text"),
         (TEXT + "\udc90", "not valid text"),
         (TEXT + "?origin=http://h/" + "a" * 5000, "too long"),
         (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
+        (TEXT + "?" + "&".join(["relay=a:1"] * (MAX_RELAYS + 1)), "2 relays"),
+        (TEXT + "?relay=1.2.3.4", "HOST:PORT"),
     ],
 )
 def test_an_error_does_not_repeat_the_link(text: str, message: str) -> None:
@@ -121,9 +144,11 @@ def test_an_error_does_not_repeat_the_link(text: str, message: str) -> None:
 
 def test_the_largest_allowed_number_of_hints_is_read() -> None:
     hints = ["peer=a:1"] * MAX_HINTS + [ORIGIN] * MAX_ORIGINS
+    hints += ["relay=b:2"] * MAX_RELAYS
     link = parse_link(TEXT + "?" + "&".join(hints))
     assert link.hints == (Address("a", 1),) * MAX_HINTS
     assert link.origins == ("https://h/f?a&b",) * MAX_ORIGINS
+    assert link.relays == (Address("b", 2),) * MAX_RELAYS
 
 
 def test_any_text_without_the_form_of_a_link_is_read_as_a_channel() -> None:

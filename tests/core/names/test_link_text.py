@@ -51,7 +51,16 @@ def test_a_link_is_found_in_what_was_copied_with_it(
     assert parse_link(text + trailing) == link
 
 
-@pytest.mark.parametrize("text", [CODED + "/", f"{TEXT}/?peer=h:1", f"_{TEXT}_"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        CODED + "/",
+        f"{TEXT}/?peer=h:1",
+        f"{CODED}/,peer=h:1",
+        f"{TEXT},",
+        f"_{TEXT}_",
+    ],
+)
 def test_a_slash_or_emphasis_at_a_link_is_ignored(text: str) -> None:
     assert parse_share(text).identity == Link(ID).identity
 

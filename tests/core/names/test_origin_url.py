@@ -15,6 +15,7 @@ from shoal.core.names.origin_url import (
     parse_origin,
     parse_origins,
     quote_origin,
+    split_origins,
     unquote_origin,
 )
 from shoal.errors import UsageError
@@ -37,6 +38,8 @@ paths = st.lists(
         "s3://bucket/key",
         "gs://bucket/folder/",
         "file:///srv/model/",
+        "s3://bucket/a folder/with  spaces & more/",
+        "http://host/a b?c d",
         "https://h\u00f6st/p\u00e4th",
     ],
 )
@@ -68,7 +71,8 @@ def test_a_scheme_may_have_capitals() -> None:
         "http://[::1/",
         "s3://[bucket/key",
         "http://host/#part",
-        "http://host/a b",
+        "http://host /b",
+        "http:// host/b",
         "http://host/a\x1bb",
         "http://host/a\u202eb",
         "simplecache::s3://bucket/key",
@@ -83,7 +87,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["secret", "http://secret@h/ ?secret", "http://h#secret"]
+    "text", ["secret", "http://secret@h /?secret", "http://h#secret"]
 )
 def test_an_error_does_not_repeat_the_url(text: str) -> None:
     with pytest.raises(UsageError) as error:
@@ -95,6 +99,28 @@ def test_an_error_does_not_repeat_the_url(text: str) -> None:
 def test_an_invalid_origin_in_a_link_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         unquote_origin(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("webdav://host/a", "http://host/a"),
+        ("DAV://host/a", "http://host/a"),
+        ("davs://host/a", "https://host/a"),
+        ("webdavs://host/a", "https://host/a"),
+    ],
+)
+def test_webdav_is_read_as_http(text: str, url: str) -> None:
+    assert parse_origin(text) == url
+
+
+def test_a_text_with_several_urls_is_split_between_them() -> None:
+    assert split_origins(" s3://b/a b/ \n http://h/c d  gs://e ") == [
+        "s3://b/a b/",
+        "http://h/c d",
+        "gs://e",
+    ]
+    assert split_origins(" ") == []
 
 
 def test_the_number_of_origins_is_limited() -> None:
@@ -125,6 +151,13 @@ def test_the_name_of_an_origin_has_no_secret(url: str, name: str) -> None:
         ("http://h", "", "http://h/na%20me"),
         ("http://h/d", "a/b.txt", "http://h/d/a/b.txt"),
         ("http://h/d/?sig=1", "a ?#%/\u00fc", "http://h/d/a%20%3F%23%25/%C3%BC?sig=1"),
+        ("http://h/d/", "a!$&'()*+,;=:@~-._", "http://h/d/a!$&'()*+,;=:@~-._"),
+        (
+            "http://h/d/",
+            'a"<>[]^`{|}\\',
+            "http://h/d/a%22%3C%3E%5B%5D%5E%60%7B%7C%7D%5C",
+        ),
+        ("http://h/a b\u00fc%20+?c d%7e+", "", "http://h/a%20b%C3%BC%20+?c%20d%7e+"),
         ("s3://b/d", "a b/\u00fc", "s3://b/d/a b/\u00fc"),
         ("b/d/", "", "b/d/na me"),
         ("b/key", "", "b/key"),

@@ -81,6 +81,45 @@ def test_no_chunk_is_fetched_from_an_origin_while_a_peer_is_complete() -> None:
     assert len(fetch(one, 0.0)) == 1
 
 
+MANY = 2000
+STEP = 0.1  # seconds
+
+
+def sent_by_origin(alone: int, together: int) -> int:
+    """Return how many chunks of a minute come from an origin beside a full peer.
+
+    In each step, `alone` chunks arrive from the peer, or `together` from both, half of
+    them from the origin.
+    """
+    chunks = Chunks(MANY * SIZE, SIZE)
+    one: Scheduler[str] = Scheduler(chunks, Bitfield(MANY), Random(1))
+    one.add_origin(ORIGIN)
+    one.add("ann")
+    requested: dict[str, list[int]] = {"ann": [], ORIGIN: []}
+    now, count = 0.0, 0
+    while now < 60:
+        for source, indexes in requested.items():
+            while room := one.room(source, 0):
+                more = one.next_requests(source, room, now)[1]
+                indexes += more
+                if not more:
+                    break
+        half = together // 2 if requested[ORIGIN] else 0
+        number = {ORIGIN: half, "ann": together - half if half else alone}
+        now += STEP
+        for source, indexes in requested.items():
+            arrived, indexes[:] = indexes[: number[source]], indexes[number[source] :]
+            count += len(arrived) if source == ORIGIN else 0
+            answer(one, source, arrived, now)
+        one.on_tick(now)
+    return count
+
+
+def test_an_origin_is_used_beside_a_full_peer_only_if_that_is_faster() -> None:
+    assert sent_by_origin(alone=2, together=4) > 900
+    assert sent_by_origin(alone=2, together=2) < 100
+
+
 def test_a_chunk_that_a_peer_fetches_is_not_fetched() -> None:
     one = scheduler()
     one.add("ann", having())

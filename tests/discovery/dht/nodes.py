@@ -7,7 +7,7 @@ from random import Random
 from typing import Self
 
 from shoal.core.names.address import Address
-from shoal.discovery.dht.client import DhtDiscovery
+from shoal.discovery.base import Discovery
 from shoal.discovery.dht.krpc import BencodeValue, DhtNode, bdecode
 from tests.discovery.dht.simulation import SimulatedNode
 
@@ -22,13 +22,18 @@ class UdpNode(asyncio.DatagramProtocol):
     transport: asyncio.DatagramTransport
 
     def __init__(
-        self, kind: type[SimulatedNode] = SimulatedNode, *, seed: int = 0
+        self,
+        kind: type[SimulatedNode] = SimulatedNode,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self._kind = kind
+        self._host = host
         self._id = Random(seed).randbytes(20)
         self._changed = asyncio.Event()
         self._is_closed = asyncio.Event()
-        self.inner = kind(DhtNode(self._id, Address("127.0.0.1", 1)))
+        self.inner = kind(DhtNode(self._id, Address(host, 1)))
         self.messages: list[tuple[dict[bytes, BencodeValue], Address]] = []
         """Every message received so far, and its sender."""
 
@@ -64,7 +69,7 @@ class UdpNode(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         message = bdecode(data)
         assert isinstance(message, dict)
-        source = Address(*addr)
+        source = Address(*addr[:2])
         self.messages.append((message, source))
         self._changed.set()
         if message[b"y"] == b"q":
@@ -78,9 +83,9 @@ class UdpNode(asyncio.DatagramProtocol):
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=("127.0.0.1", 0)
+            lambda: self, local_addr=(self._host, 0)
         )
-        address = Address(*self.transport.get_extra_info("sockname"))
+        address = Address(*self.transport.get_extra_info("sockname")[:2])
         self.inner.me = DhtNode(self._id, address)
         return self
 
@@ -89,7 +94,7 @@ class UdpNode(asyncio.DatagramProtocol):
         await self._is_closed.wait()
 
 
-async def wait_for_problem(discovery: DhtDiscovery) -> str:
+async def wait_for_problem(discovery: Discovery) -> str:
     """Return the discovery's problem as soon as it has one."""
     async with asyncio.timeout(_PATIENCE):
         while discovery.problem is None:  # noqa: ASYNC110 (an attribute has no event)
@@ -98,9 +103,11 @@ async def wait_for_problem(discovery: DhtDiscovery) -> str:
 
 
 @asynccontextmanager
-async def start_dht(count: int) -> AsyncIterator[Sequence[UdpNode]]:
+async def start_dht(
+    count: int, host: str = "127.0.0.1"
+) -> AsyncIterator[Sequence[UdpNode]]:
     """Start honest nodes that all know each other."""
-    nodes = [UdpNode(seed=seed) for seed in range(count)]
+    nodes = [UdpNode(seed=seed, host=host) for seed in range(count)]
     async with asyncio.TaskGroup() as group:
         for node in nodes:
             group.create_task(node.__aenter__())

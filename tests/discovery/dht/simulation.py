@@ -8,6 +8,7 @@ import heapq
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from random import Random
 
 from shoal.core.names.address import Address
@@ -29,13 +30,12 @@ LATENCY = (0.01, 0.12)  # seconds, one way
 
 
 def compact(address: Address) -> bytes:
-    """Return an address as BEP 5's compact peer info, 6 bytes."""
-    ip = bytes(int(part) for part in address.host.split("."))
-    return ip + address.port.to_bytes(2, "big")
+    """Return an address as compact peer info: 6 bytes (BEP 5) or 18 (BEP 32)."""
+    return ip_address(address.host).packed + address.port.to_bytes(2, "big")
 
 
 def compact_node(node: DhtNode) -> bytes:
-    """Return a node as BEP 5's compact node info, 26 bytes."""
+    """Return a node as compact node info: 26 bytes (BEP 5) or 38 (BEP 32)."""
     return node.id + compact(node.address)
 
 
@@ -53,6 +53,7 @@ class SimulatedNode:
         self.me = me
         self.known: list[DhtNode] = []
         self.peers: dict[bytes, list[Address]] = {}
+        self._nodes: dict[str, BencodeInput] = {}  # as the current query wants them
 
     def answer(self, data: bytes, source: Address) -> bytes | None:
         """Return the answer to a query, None for silence."""
@@ -64,8 +65,15 @@ class SimulatedNode:
         is_for_nodes = query[b"q"] == b"find_node"
         topic = arguments[b"target" if is_for_nodes else b"info_hash"]
         assert isinstance(topic, bytes)
+        wanted = arguments.get(b"want", [b"n6" if ":" in source.host else b"n4"])
+        assert isinstance(wanted, list)
+        self._nodes = {}
+        if b"n4" in wanted:
+            self._nodes["nodes"] = self.nearest(topic)
+        if b"n6" in wanted:
+            self._nodes["nodes6"] = self.nearest(topic, is_ipv6=True)
         if is_for_nodes:
-            return build_response(query[b"t"], id=self.me.id, nodes=self.nearest(topic))
+            return build_response(query[b"t"], id=self.me.id, **self._nodes)
         if query[b"q"] == b"announce_peer":
             return self.on_announce(query[b"t"], topic, arguments, source)
         return self.on_get_peers(query[b"t"], topic, source)
@@ -76,7 +84,7 @@ class SimulatedNode:
         body: dict[str, BencodeInput] = {
             "id": self.me.id,
             "token": self.token(source),
-            "nodes": self.nearest(topic),
+            **self._nodes,
         }
         if topic in self.peers:
             body["values"] = [compact(peer) for peer in self.peers[topic]]
@@ -97,8 +105,9 @@ class SimulatedNode:
         self.peers.setdefault(topic, []).append(Address(source.host, port))
         return build_response(tid, id=self.me.id)
 
-    def nearest(self, topic: bytes) -> bytes:
-        nearest = heapq.nsmallest(8, self.known, lambda each: distance(each.id, topic))
+    def nearest(self, topic: bytes, *, is_ipv6: bool = False) -> bytes:
+        known = [n for n in self.known if (":" in n.address.host) == is_ipv6]
+        nearest = heapq.nsmallest(8, known, lambda each: distance(each.id, topic))
         return b"".join(map(compact_node, nearest))
 
     def token(self, source: Address) -> bytes:

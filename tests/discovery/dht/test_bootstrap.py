@@ -21,11 +21,12 @@ class FakeResolver:
         self.hosts = list(hosts)
         self.queried: list[str] = []
 
-    def __call__(self, host: str) -> list[str]:
+    def __call__(self, host: str, family: socket.AddressFamily) -> list[str]:
         self.queried.append(host)
         if host != NAME or not self.hosts:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return self.hosts
+        is_ipv6 = family == socket.AF_INET6
+        return [each for each in self.hosts if (":" in each) == is_ipv6]
 
 
 async def test_dotted_addresses_and_localhost_are_not_resolved() -> None:
@@ -87,7 +88,7 @@ def test_a_resolver_that_never_answers_does_not_delay_exit() -> None:
     is_called = threading.Event()
     never = threading.Event()
 
-    def resolver(host: str) -> list[str]:
+    def resolver(host: str, family: socket.AddressFamily) -> list[str]:
         is_called.set()
         never.wait(30)
         return []

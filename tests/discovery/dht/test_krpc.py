@@ -1,5 +1,7 @@
 """Messages of the DHT: the examples of BEP 5, and the limits on received messages."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from shoal.discovery.dht.krpc import (
     KrpcResponse,
     bencode,
     build_announce_peer,
+    build_find_node,
     build_get_peers,
     parse_message,
 )
@@ -63,6 +66,25 @@ def test_a_response_with_peers_matches_bep_5() -> None:
     )
     peers = (Address("97.120.106.101", 11893), Address("105.100.104.116", 28269))
     assert parse_message(data) == KrpcResponse(b"aa", ME, b"aoeusnth", peers=peers)
+
+
+def test_a_response_with_ipv6_addresses_is_parsed() -> None:
+    """As in BEP 32."""
+    peer = Address("2a01::7", 4001)
+    nodes = (DhtNode(TOPIC, peer), DhtNode(ME, Address("2a02:1:2::3", 1)))
+    packed = b"".join(map(compact_node, nodes))
+    assert len(packed) == 2 * 38
+    data = response(nodes6=packed, values=[compact(peer), compact(PEER)])
+    expected = KrpcResponse(b"aa", ME, nodes6=nodes, peers=(peer, PEER))
+    assert parse_message(data) == expected
+
+
+@pytest.mark.parametrize("build", [build_get_peers, build_find_node])
+def test_nodes_of_both_families_are_requested_as_in_bep_32(
+    build: Callable[..., bytes],
+) -> None:
+    assert b"4:wantl2:n42:n6e" in build(b"aaaa", ME, TOPIC, wants_both=True)
+    assert b"want" not in build(b"aaaa", ME, TOPIC)
 
 
 def test_a_response_with_nodes_is_parsed() -> None:
@@ -112,7 +134,7 @@ def test_the_ports_of_rtorrent_are_read_low_byte_first() -> None:
 
 
 def test_peers_of_other_address_families_are_skipped() -> None:
-    values: list[BencodeInput] = [b"x" * 18, compact(PEER), 7, []]
+    values: list[BencodeInput] = [b"x" * 17, compact(PEER), 7, []]
     assert parse_response(response(values=values)).peers == (PEER,)
 
 
@@ -134,6 +156,8 @@ def test_peers_of_other_address_families_are_skipped() -> None:
         bencode({b"t": b"aa", b"y": b"x", b"r": {b"id": ME}}),
         bencode({b"t": b"aa", b"y": [], b"r": {b"id": ME}}),
         response(nodes=b"x" * 27),
+        response(nodes6=b"x" * 39),
+        response(nodes6=[]),
         response(nodes=[]),
         response(values=b"x" * 6),
         response(values={}),

@@ -293,7 +293,7 @@ VICTIM = "6.6.6.6"
 class Pointing(SimulatedNode):
     """Name thousands of ports of one victim, with ids that surround the topic."""
 
-    def nearest(self, topic: bytes) -> bytes:
+    def nearest(self, topic: bytes, *, is_ipv6: bool = False) -> bytes:
         rng = Random(self.me.id)
         ports = rng.sample(range(1024, 65_536), K)
         ids = [topic[:15] + rng.randbytes(5) for _ in ports]

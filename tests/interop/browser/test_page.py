@@ -11,6 +11,10 @@ LIVE = 'document.getElementById("state").dataset.live == "yes"'
 CELLS = 'document.querySelector(".map").dataset.cells'
 
 
+@pytest.mark.program(
+    *("system", "Chromium", "chromium --version"),
+    "plays a film that is still being fetched",
+)
 async def test_a_film_plays_and_seeks_while_most_of_it_is_missing(
     browser: Chromium, film: str
 ) -> None:
@@ -65,6 +69,10 @@ async def test_names_that_look_like_markup_are_shown_as_text(
     assert tab.complaints == []
 
 
+@pytest.mark.program(
+    *("system", "Chromium", "chromium --version"),
+    "the page without scripts",
+)
 async def test_the_page_works_without_scripts(
     browser: Chromium, film: str, folder: str
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_table import File
-from shoal.errors import ShoalError, StoreError, TargetExistsError
+from shoal.errors import ForbiddenError, ShoalError, StoreError, TargetExistsError
 from shoal.storage.disk import folders, linux
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.filestore import FileStore
@@ -300,6 +300,6 @@ def test_a_staging_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / f".tree.shoal-{IDENTITY[:4].hex()}").symlink_to(outside)
-    with pytest.raises(ShoalError):
+    with pytest.raises(ForbiddenError, match="not a folder that you own"):
         open_folder(tmp_path / "tree")
     assert os.listdir(outside) == []

@@ -15,7 +15,7 @@ from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from tests.helpers.requirements import require
-from tests.storage.disk.test_disk import lines
+from tests.storage.download.test_file_osdisk import lines
 
 
 def make(folder: Path, *paths: str) -> Path:

@@ -31,6 +31,8 @@ class Keys(Struct, frozen=True):
     """Topic for LAN discovery, in place of a channel's SHA-1."""
     dht_topic: bytes
     """Topic for the DHT: the infohash."""
+    relay_token: bytes
+    """Token by which holders find each other at a relay."""
 
     def __repr__(self) -> str:
         return f"<Keys of {self.log_name}>"
@@ -51,6 +53,7 @@ def derive_keys(share_id: bytes) -> Keys:
         log=expand(secret, b"log", KEY_SIZE),
         lan_topic=expand(secret, b"lan-topic", TOPIC_SIZE),
         dht_topic=expand(secret, b"dht-topic", TOPIC_SIZE),
+        relay_token=expand(secret, b"relay", KEY_SIZE),
     )
 
 

@@ -1,9 +1,10 @@
 """Read and write links, which name sealed shares; pure.
 
 A link is `shoal:` and 56 base32 characters: the id and a check, which distinguishes a
-typing error from a share that no peer has. Up to eight `peer=HOST:PORT`, which are
-addresses to try first, and up to four `origin=URL`, which are servers with the same
-bytes, may follow. docs/protocol.md, "Link".
+typing error from a share that no peer has. Up to eight `,peer=HOST:PORT`, which are
+addresses to try first, up to four `,origin=URL`, which are servers with the same
+bytes, and up to two `,relay=HOST:PORT`, at which peers meet, may follow. No shell
+interprets a character of a link. docs/protocol.md, "Link".
 
 Anyone who knows the id has the share. So `repr()` of a link returns the name used in
 logs, not its text, and no error message repeats the text.
@@ -12,6 +13,7 @@ logs, not its text, and no error message repeats the text.
 import base64
 import re
 from typing import Self
+from urllib.parse import quote, unquote
 
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
@@ -26,15 +28,18 @@ from shoal.core.names.link_text import (
 from shoal.core.names.origin_url import MAX_ORIGINS, quote_origin, unquote_origin
 from shoal.errors import UsageError
 
-__all__ = ["MAX_HINTS", "Link", "parse_link", "parse_share"]
+__all__ = ["MAX_HINTS", "MAX_RELAYS", "Link", "parse_link", "parse_share"]
 
 MAX_HINTS = 8  # addresses in one link
+MAX_RELAYS = 2  # relays in one link
 LENGTH = 56  # characters of base32, for the id and its check
 _SCHEME = "shoal:"
 _HINT = "peer="
 _ORIGIN = "origin="
+_RELAY = "relay="
 _TOO_MANY = (
-    f"A link names at most {MAX_HINTS} peers and {MAX_ORIGINS} origins; remove some."
+    f"A link names at most {MAX_HINTS} peers, {MAX_ORIGINS} origins and {MAX_RELAYS} "
+    "relays; remove some."
 )
 # ASCII only, because Python's upper() turns some other letters into base32.
 _BASE32 = re.compile(r"[A-Za-z2-7]*")
@@ -46,7 +51,7 @@ class Link(str):
     It is the text of the link, so it can be printed, stored and passed on as it is.
     """
 
-    __slots__ = ("hints", "id", "origins")
+    __slots__ = ("hints", "id", "origins", "relays")
 
     id: bytes
     """32 bytes; a secret of those who have the link."""
@@ -54,16 +59,20 @@ class Link(str):
     """Addresses to try first; claims of the sender of the link."""
     origins: tuple[str, ...]
     """URLs of servers that have the same bytes; claims, too."""
+    relays: tuple[Address, ...]
+    """Relays at which peers meet that cannot be reached otherwise; claims, too."""
 
     def __new__(
         cls,
         id: bytes,
         hints: tuple[Address, ...] = (),
         origins: tuple[str, ...] = (),
+        relays: tuple[Address, ...] = (),
     ) -> Self:
         """Return the link of the share with this id; `parse_link` reads a text."""
-        link = super().__new__(cls, _write(id, hints, origins))
-        for name, value in (("id", id), ("hints", hints), ("origins", origins)):
+        link = super().__new__(cls, _write(id, hints, origins, relays))
+        values = {"id": id, "hints": hints, "origins": origins, "relays": relays}
+        for name, value in values.items():
             object.__setattr__(link, name, value)
         return link
 
@@ -71,7 +80,7 @@ class Link(str):
         raise AttributeError("a Link cannot be changed; make another one")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Link, (self.id, self.hints, self.origins)
+        return Link, (self.id, self.hints, self.origins, self.relays)
 
     def __repr__(self) -> str:
         return f"<Link {self.keys.log_name}>"
@@ -88,13 +97,17 @@ class Link(str):
 
 
 def _write(
-    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+    share_id: bytes,
+    hints: tuple[Address, ...],
+    origins: tuple[str, ...],
+    relays: tuple[Address, ...],
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
-    # A zone is written as in RFC 6874.
-    words = [_HINT + str(address).replace("%", "%25") for address in hints]
+    # Brackets are encoded for shells, and the `%` of a zone as in RFC 6874.
+    words = [_HINT + quote(str(address), safe=":") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
-    return f"{_SCHEME}{text}?{'&'.join(words)}" if words else _SCHEME + text
+    words += [_RELAY + quote(str(address), safe=":") for address in relays]
+    return ",".join((_SCHEME + text, *words))
 
 
 def parse_share(text: str) -> Link | Channel:
@@ -151,19 +164,31 @@ def _parse_id(encoded: str) -> bytes:
     return share_id
 
 
-def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
+def _parse_hints(
+    query: str,
+) -> tuple[tuple[Address, ...], tuple[str, ...], tuple[Address, ...]]:
+    """Return the peers, the origins and the relays in the end of a link."""
     # Counted before any of it is parsed.
-    if query.count("&") >= MAX_HINTS + MAX_ORIGINS:
+    if query.count("&") >= MAX_HINTS + MAX_ORIGINS + MAX_RELAYS:
         raise UsageError(_TOO_MANY)
-    hints = query.split("&")
-    if not all(hint.startswith((_HINT, _ORIGIN)) for hint in hints):
-        raise UsageError(
-            "Only peer=HOST:PORT and origin=URL may follow the `?` of a link; check "
-            "the end of the link."
-        )
-    peers = [hint.removeprefix(_HINT) for hint in hints if hint.startswith(_HINT)]
-    peers = [peer.replace("%25", "%") for peer in peers]
-    urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]
-    if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS:
+    found: dict[str, list[str]] = {_HINT: [], _ORIGIN: [], _RELAY: []}
+    for word in query.split("&"):
+        name, equals, value = word.partition("=")
+        if name + equals not in found:
+            raise UsageError(
+                "Only peer=HOST:PORT, origin=URL and relay=HOST:PORT may follow the "
+                "id in a link; check the end of the link."
+            )
+        found[name + equals].append(value)
+    peers, urls, relays = found.values()
+    if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS or len(relays) > MAX_RELAYS:
         raise UsageError(_TOO_MANY)
-    return tuple(map(parse_address, peers)), tuple(map(unquote_origin, urls))
+    return (
+        tuple(map(_parse_hint, peers)),
+        tuple(map(unquote_origin, urls)),
+        tuple(map(_parse_hint, relays)),
+    )
+
+
+def _parse_hint(text: str) -> Address:
+    return parse_address(unquote(text))

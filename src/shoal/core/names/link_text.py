@@ -23,6 +23,9 @@ _LENGTH = 56  # characters of base32 in a link
 _WORD = "shoal"
 _MOST_UNKNOWN = 2  # letters of `shoal` in scripts that `_LETTERS` does not have
 
+# Hints after commas, which no shell interprets, as they do `?` and `&`.
+_FIRST_COMMA = re.compile(rf"([a-z2-7]{{{_LENGTH}}}/?),(?=[a-z]+=)", re.I | re.A)
+_COMMA = re.compile(",(?=[a-z]+=)")
 # A link without its `shoal:` may still have its hints.
 _FORM = re.compile(
     rf"shoal:.*|[a-z2-7]{{{_LENGTH}}}/?(?:\?.*)?", re.DOTALL | re.I | re.A
@@ -59,7 +62,7 @@ def bare_link(text: str) -> str:
     """Return `text` without what programs and people put around a link.
 
     That is white space, quotes, brackets, punctuation, `web+`, and percent-encoding.
-    What remains need not be a link.
+    Hints follow `?` and `&` in what remains, which need not be a link.
     """
     return _SCHEME.sub("", _without_wrapping(_decoded(text)))
 
@@ -67,13 +70,23 @@ def bare_link(text: str) -> str:
 def _decoded(text: str) -> str:
     """Decode percent-encoding, unless only hints have it, as they should."""
     for _ in range(_MOST_LAYERS):
+        text = _with_marks(text)
         head, mark, hints = text.partition("?")
         if "%" not in head:
             break
         from urllib.parse import unquote
 
         text = unquote(head) + mark + hints
-    return text
+    return _with_marks(text)
+
+
+def _with_marks(text: str) -> str:
+    """Write `?` and `&` before hints that follow commas."""
+    found = _FIRST_COMMA.search(text)
+    if found is None:
+        return text
+    head, hints = text[: found.end(1)], text[found.end() :]
+    return f"{head}?{_COMMA.sub('&', hints)}"
 
 
 def _without_wrapping(text: str) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "parse_origin",
     "parse_origins",
     "quote_origin",
+    "split_origins",
     "unquote_origin",
 ]
 
@@ -26,7 +27,14 @@ MAX_ORIGINS = 4  # of one share
 MAX_ORIGIN_LENGTH = 1024  # characters of a URL
 WEB = frozenset(("http", "https"))
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://(\S+)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://(\S.*)")
+_BETWEEN = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+# WebDAV is HTTP, as far as reading goes.
+_DAV = {"dav": "http", "davs": "https", "webdav": "http", "webdavs": "https"}
+# What a path may contain as it is (RFC 3986 section 3.3). Some servers find no file if
+# more than that is encoded.
+_IN_PATH = "/!$&'()*+,;=:@~"
+_IN_QUERY = _IN_PATH + "?%"
 
 
 def parse_origin(text: str) -> str:
@@ -46,7 +54,8 @@ def parse_origin(text: str) -> str:
             f"An origin's URL has at most {MAX_ORIGIN_LENGTH} characters; "
             "use a shorter one."
         )
-    scheme = match[1].lower()
+    scheme = given = match[1].lower()
+    scheme = _DAV.get(scheme, scheme)
     if scheme == "shoal":
         raise UsageError(
             "A share is not an origin; name the address of a peer with "
@@ -57,7 +66,12 @@ def parse_origin(text: str) -> str:
             "The URL of an origin names a host and a file or folder there, such as "
             f"https://host/folder/; check the value of {option('--origin')}."
         )
-    return scheme + text[len(scheme) :]
+    return scheme + text[len(given) :]
+
+
+def split_origins(text: str) -> list[str]:
+    """Return the URLs in a text, separated by spaces; keys in S3 may contain some."""
+    return _BETWEEN.split(text.strip()) if text.strip() else []
 
 
 def parse_origins(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -65,7 +79,7 @@ def parse_origins(value: str | Iterable[str]) -> tuple[str, ...]:
 
     Raises `UsageError` for an invalid URL and for more than `MAX_ORIGINS`.
     """
-    words = value.split() if isinstance(value, str) else list(value)
+    words = split_origins(value) if isinstance(value, str) else list(value)
     if len(words) > MAX_ORIGINS:
         raise UsageError(f"There may be at most {MAX_ORIGINS} origins; remove some.")
     return tuple(map(parse_origin, words))
@@ -74,7 +88,8 @@ def parse_origins(value: str | Iterable[str]) -> tuple[str, ...]:
 def _is_valid(text: str, is_for_web: bool) -> bool:
     try:
         split = urlsplit(text)
-        has_host = bool(split.hostname) and split.port != 0 and not split.fragment
+        has_host = bool(split.hostname) and not any(map(str.isspace, split.netloc))
+        has_host &= split.port != 0 and not split.fragment
     except ValueError:
         return False
     return has_host or not is_for_web
@@ -94,7 +109,7 @@ def origin_name(url: str) -> str:
 
 def quote_origin(url: str) -> str:
     """Return a URL, percent-encoded for a link."""
-    quoted = quote(url, safe="")
+    quoted = quote(url, safe="").replace("~", "%7E")
     # A full stop at the end of a link would be taken for that of a sentence.
     return quoted[:-1] + "%2E" if quoted.endswith(".") else quoted
 
@@ -112,12 +127,13 @@ def unquote_origin(text: str) -> str:
         ) from None
 
 
-def file_url(url: str, path: str, name: str) -> str:
+def file_url(url: str, path: str, name: str, *, plus: str = "+") -> str:
     """Return the URL of the file `path` of a share, given its origin's URL.
 
     The files of a folder are at their paths below the URL. A single file, with an empty
     path, is at the URL itself or, if that ends in a slash, at `name` below it, as in
-    BEP 19. A query of the URL follows the path.
+    BEP 19. A query of the URL follows the path. What a URL of a web server may not
+    contain is percent-encoded, and plus signs are written as `plus`.
     """
     split = urlsplit(url) if is_web(url) else None
     base = url if split is None else split.path or "/"
@@ -126,5 +142,7 @@ def file_url(url: str, path: str, name: str) -> str:
     inner = path or (name if base.endswith("/") else "")
     if split is None:
         return base + inner
-    base += quote(inner, safe="/")
-    return urlunsplit((split.scheme, split.netloc, base, split.query, ""))
+    inner = quote(inner, safe=_IN_PATH).replace("+", plus)
+    path = quote(base, safe=_IN_PATH + "%") + inner
+    query = quote(split.query, safe=_IN_QUERY)
+    return urlunsplit((split.scheme, split.netloc, path, query, ""))

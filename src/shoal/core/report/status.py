@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATHS",
+    "RELAYED",
     "PeerStatus",
     "PortMapping",
     "ShareStatus",
@@ -24,7 +25,9 @@ __all__ = [
     "path_of",
 ]
 
-PATHS = ("lan", "direct", "mapped", "hint", "origin")
+RELAYED = "relayed"
+"""The source, and the path, of a peer that was met at a relay."""
+PATHS = ("lan", "direct", "mapped", RELAYED, "hint", "origin")
 """The paths to a peer: how it was found, or how it reached us."""
 
 

@@ -8,12 +8,14 @@ arrived for a while is an origin asked for chunks that peers have, too.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.picker import ChunkPicker
 from shoal.core.schedule.window import RequestWindow
+
+if TYPE_CHECKING:
+    from shoal.core.schedule.picker import ChunkPicker
 
 __all__ = ["FETCH_TIME", "LATE_TIME", "OriginFetches", "OriginRequests"]
 
@@ -158,7 +160,7 @@ class OriginRequests(Generic[P]):
     """Choose the chunks to request from origins; part of a `Scheduler`."""
 
     def __init__(
-        self, picker: ChunkPicker[P], windows: Mapping[P, RequestWindow], size: int
+        self, picker: "ChunkPicker[P]", windows: Mapping[P, RequestWindow], size: int
     ) -> None:
         """Choose among the chunks of `picker`, which have `size` bytes each.
 
@@ -232,7 +234,7 @@ class OriginRequests(Generic[P]):
         windows = self._windows.values()
         return any(each.is_full and not each.is_stalled for each in windows)
 
-    def _check_late(self, window: RequestWindow, now: float) -> None:
+    def _check_late(self, window: "RequestWindow", now: float) -> None:
         windows = self._windows.values()
         delays = [each.chunk_delay(now) for each in windows if len(each)]
         longest = max(delays, default=window.delay)

@@ -155,8 +155,10 @@ class SendingLimit(Generic[P]):
             if now - since < HELD_TIME:
                 break
             del self._receivers[receiver]
-        self._is_binding = len(self._receivers) >= self.limit
-        return not self._is_binding
+        if len(self._receivers) < self.limit:
+            return True
+        self._is_binding = True
+        return False
 
     @property
     def room_at(self) -> float:

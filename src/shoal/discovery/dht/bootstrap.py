@@ -11,33 +11,36 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from shoal.core.names.address import Address
+from shoal.net.socket_names import family_of
 
 __all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "resolve_by_system"]
 
 DEFAULT_BOOTSTRAP = (
     Address("router.bittorrent.com", 6881),
     Address("router.utorrent.com", 6881),
-    Address("dht.transmissionbt.com", 6881),
+    Address("dht.transmissionbt.com", 6881),  # has IPv6 addresses, too
+    Address("dht.libtorrent.org", 25401),  # the same
 )
 
 RESOLVE_TIMEOUT = 5.0  # seconds for all names together
 RESOLVE_AGAIN = 300.0  # seconds that the resolver's answer is kept
 MAX_ADDRESSES = 4  # taken from one name
 
-Resolver = Callable[[str], list[str]]
-"""Return the IPv4 addresses of a name; blocks, raises `OSError`."""
+Resolver = Callable[[str, socket.AddressFamily], list[str]]
+"""Return the addresses of a name in one family; blocks, raises `OSError`."""
 
 
-def resolve_by_system(host: str) -> list[str]:
-    """Return the IPv4 addresses of a name from the system's resolver."""
-    found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_DGRAM)
+def resolve_by_system(host: str, family: socket.AddressFamily) -> list[str]:
+    """Return the addresses of a name from the system's resolver."""
+    found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
     return [str(each[4][0]) for each in found]
 
 
 class Bootstrap:
-    """Resolve the bootstrap nodes and cache their addresses.
+    """Resolve the bootstrap nodes of one address family and cache their addresses.
 
     Without `use_names`, names other than `localhost` are skipped: a node restricted
     to loopback cannot use them and must not query the network.
@@ -49,8 +52,12 @@ class Bootstrap:
         *,
         use_names: bool = True,
         resolver: Resolver = resolve_by_system,
+        family: socket.AddressFamily = socket.AF_INET,
     ) -> None:
-        self._nodes = tuple(nodes)
+        self._nodes = tuple(
+            node for node in nodes if _literal_family(node.host) in (None, family)
+        )
+        self._family = family
         self._use_names = use_names
         self._resolver = resolver
         self._cache: dict[str, tuple[float, list[str]]] = {}
@@ -73,31 +80,33 @@ class Bootstrap:
         ]
 
     async def _find(self, name: str) -> list[str]:
-        if _is_dotted(name):
+        if _literal_family(name) is not None:
             return [name]
         if name == "localhost":
-            return ["127.0.0.1"]
+            return ["::1" if self._family == socket.AF_INET6 else "127.0.0.1"]
         if not self._use_names:
             return []
         now = asyncio.get_running_loop().time()
         resolved_at, hosts = self._cache.get(name, (0.0, []))
         if not hosts or now > resolved_at + RESOLVE_AGAIN:
             with contextlib.suppress(OSError):
-                hosts = (await _call_in_daemon(self._resolver, name))[:MAX_ADDRESSES]
+                resolve = partial(self._resolver, name, self._family)
+                hosts = (await _call_in_daemon(resolve, name))[:MAX_ADDRESSES]
                 self._cache[name] = (now, hosts)
         return hosts
 
 
-def _is_dotted(host: str) -> bool:
+def _literal_family(host: str) -> socket.AddressFamily | None:
+    """Return the family of an IP address; None for a name."""
     try:
-        ipaddress.IPv4Address(host)
+        ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
+    return family_of(host)
 
 
-async def _call_in_daemon(resolver: Resolver, name: str) -> list[str]:
-    """Call the resolver in a thread that nothing waits for at exit.
+async def _call_in_daemon(resolve: Callable[[], list[str]], name: str) -> list[str]:
+    """Resolve a name in a thread that nothing waits for at exit.
 
     Raises `OSError` if it fails or takes longer than `RESOLVE_TIMEOUT`.
     """
@@ -114,7 +123,7 @@ async def _call_in_daemon(resolver: Resolver, name: str) -> list[str]:
 
     def work() -> None:
         try:
-            hosts = resolver(name)
+            hosts = resolve()
         except (OSError, ValueError):
             hosts = None
         # The loop may be closed by now; then no task waits for the answer.

@@ -1,4 +1,4 @@
-"""The messages of the DHT (KRPC, BEP 5) and their encoding (bencode, BEP 3); pure.
+"""The messages of the DHT (KRPC, BEP 5 and 32) and bencode (BEP 3); pure.
 
 This node sends three queries and reads their responses. Every query has `ro` set
 (BEP 43), because this node answers none. Strangers send everything that is decoded
@@ -44,8 +44,10 @@ MAX_NODES = 1000  # nodes read from one response; BEP 5 sends 8, bittorrent-dht 
 MAX_DEPTH = 16  # nested containers; a DHT message needs three
 
 _PEER_SIZE = 6  # bytes: IPv4 address, port ("compact peer info", BEP 5)
+_PEER_SIZE_V6 = 18  # bytes: IPv6 address, port (BEP 32)
 _SWAPS_PORTS = b"lt\r\x80"  # rtorrent 0.9.8: ports of peers, low byte first
-_NODE_SIZE = ID_SIZE + _PEER_SIZE  # bytes ("compact node info", BEP 5)
+
+_BOTH_FAMILIES = [b"n4", b"n6"]
 
 BencodeValue: TypeAlias = (
     int | bytes | list["BencodeValue"] | dict[bytes, "BencodeValue"]
@@ -82,6 +84,8 @@ class KrpcResponse:
     """The token that the node requires in an announcement."""
     nodes: tuple[DhtNode, ...] = ()
     """Nodes nearer to the topic that the responding node knows."""
+    nodes6: tuple[DhtNode, ...] = ()
+    """The same, with IPv6 addresses."""
     peers: tuple[Address, ...] = ()
     """Peers of the topic; nothing about them has been checked."""
 
@@ -98,14 +102,30 @@ KrpcMessage: TypeAlias = KrpcResponse | KrpcError
 """Every message that a read-only node acts on; it answers no query (BEP 43)."""
 
 
-def build_get_peers(tid: bytes, node_id: bytes, topic: bytes) -> bytes:
-    """Return the datagram that requests a topic's peers (BEP 5, get_peers)."""
-    return _build_query(b"get_peers", tid, {b"id": node_id, b"info_hash": topic})
+def build_get_peers(
+    tid: bytes, node_id: bytes, topic: bytes, *, wants_both: bool = False
+) -> bytes:
+    """Return the datagram that requests a topic's peers (BEP 5, get_peers).
+
+    If it `wants_both`, nodes of both families are requested (BEP 32, want).
+    """
+    arguments: dict[bytes, BencodeInput] = {b"id": node_id, b"info_hash": topic}
+    if wants_both:
+        arguments[b"want"] = _BOTH_FAMILIES
+    return _build_query(b"get_peers", tid, arguments)
 
 
-def build_find_node(tid: bytes, node_id: bytes, target: bytes) -> bytes:
-    """Return the datagram that requests the nodes nearest to an id (BEP 5)."""
-    return _build_query(b"find_node", tid, {b"id": node_id, b"target": target})
+def build_find_node(
+    tid: bytes, node_id: bytes, target: bytes, *, wants_both: bool = False
+) -> bytes:
+    """Return the datagram that requests the nodes nearest to an id (BEP 5).
+
+    If it `wants_both`, nodes of both families are requested (BEP 32, want).
+    """
+    arguments: dict[bytes, BencodeInput] = {b"id": node_id, b"target": target}
+    if wants_both:
+        arguments[b"want"] = _BOTH_FAMILIES
+    return _build_query(b"find_node", tid, arguments)
 
 
 def build_announce_peer(
@@ -165,19 +185,20 @@ def _parse_response(
     token = body.get(b"token")
     if not isinstance(token, bytes) or len(token) > MAX_TOKEN:
         token = None
-    nodes = _parse_nodes(body.get(b"nodes", b""))
+    nodes = _parse_nodes(body.get(b"nodes", b""), _PEER_SIZE)
+    nodes6 = _parse_nodes(body.get(b"nodes6", b""), _PEER_SIZE_V6)
     peers = _parse_values(body.get(b"values", []), is_swapped=is_swapped)
-    return KrpcResponse(tid, node_id, token, nodes, peers)
+    return KrpcResponse(tid, node_id, token, nodes, nodes6, peers)
 
 
-def _parse_nodes(data: BencodeValue) -> tuple[DhtNode, ...]:
-    if not isinstance(data, bytes) or len(data) % _NODE_SIZE:
-        raise ProtocolError("a DHT response whose nodes are not 26 bytes each")
-    starts = range(0, min(len(data), MAX_NODES * _NODE_SIZE), _NODE_SIZE)
+def _parse_nodes(data: BencodeValue, peer_size: int) -> tuple[DhtNode, ...]:
+    """Parse compact node info (BEP 5 and 32): an id and an address for each node."""
+    size = ID_SIZE + peer_size
+    if not isinstance(data, bytes) or len(data) % size:
+        raise ProtocolError(f"a DHT response whose nodes are not {size} bytes each")
+    starts = range(0, min(len(data), MAX_NODES * size), size)
     return tuple(
-        DhtNode(
-            data[at : at + ID_SIZE], _parse_peer(data[at + ID_SIZE : at + _NODE_SIZE])
-        )
+        DhtNode(data[at : at + ID_SIZE], _parse_peer(data[at + ID_SIZE : at + size]))
         for at in starts
     )
 
@@ -185,17 +206,17 @@ def _parse_nodes(data: BencodeValue) -> tuple[DhtNode, ...]:
 def _parse_values(values: BencodeValue, *, is_swapped: bool) -> tuple[Address, ...]:
     if not isinstance(values, list):
         raise ProtocolError("a DHT response whose values are not a list")
-    # Other lengths are other address families (BEP 32), not errors.
+    # Other lengths are address families that we do not know, not errors.
     return tuple(
         _parse_peer(value, is_swapped=is_swapped)
         for value in values[:MAX_VALUES]
-        if isinstance(value, bytes) and len(value) == _PEER_SIZE
+        if isinstance(value, bytes) and len(value) in (_PEER_SIZE, _PEER_SIZE_V6)
     )
 
 
 def _parse_peer(data: bytes, *, is_swapped: bool = False) -> Address:
-    host = str(ipaddress.IPv4Address(data[:4]))
-    port = int.from_bytes(data[4:], "little" if is_swapped else "big")
+    host = str(ipaddress.ip_address(data[:-2]))
+    port = int.from_bytes(data[-2:], "little" if is_swapped else "big")
     return Address(host, port)
 
 

@@ -13,7 +13,7 @@ returns peers and no nodes, as rtorrent and bittorrent-dht do, is asked for node
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import nsmallest
 from random import Random
 from typing import NamedTuple
@@ -47,6 +47,7 @@ QUERY_TIMEOUT = 3.0  # seconds until a queried node counts as failed
 SLOW_SHARE = 0.25  # of the timeout, after which others are queried as well
 MAX_QUERIES = 250  # queries in one lookup, however many nodes strangers name
 MAX_PEERS = 1000  # different peers taken from one lookup
+MAX_OTHERS = 64  # nodes of the other address family after which no more are taken
 
 
 class Datagram(NamedTuple):
@@ -80,7 +81,9 @@ class Lookup:
     """Look one topic up once and, with a `port`, announce it to the k closest nodes.
 
     It starts from `nodes`, known from earlier lookups, and the addresses in
-    `bootstrap`. `node_id` is this node's own. `pace`, which other lookups of this node
+    `bootstrap`. All of them have addresses of one family, IPv4 or IPv6, which are two
+    networks (BEP 32); a lookup that `wants_both` also asks for the other one's nodes.
+    `node_id` is this node's own. `pace`, which other lookups of this node
     use as well, says when a node may be sent a packet; `is_awaited` tells it whether
     somebody waits for the peers.
     """
@@ -94,6 +97,8 @@ class Lookup:
         nodes: Iterable[DhtNode] = (),
         bootstrap: Iterable[Address] = (),
         port: int | None = None,
+        is_ipv6: bool = False,
+        wants_both: bool = False,
         pace: Pace | None = None,
         is_awaited: bool = True,
         timeout: float = QUERY_TIMEOUT,
@@ -103,6 +108,8 @@ class Lookup:
         self._node_id = node_id
         self._rng = rng
         self._port = port
+        self._is_ipv6 = is_ipv6
+        self._wants_both = wants_both
         self._pace = Pace() if pace is None else pace
         self._is_awaited = is_awaited
         self._timeout = timeout
@@ -117,6 +124,8 @@ class Lookup:
         self._slowest = 0.0  # seconds that a response has taken
         self.announced = 0
         """How many nodes have confirmed the announcement."""
+        self.others: dict[Address, DhtNode] = {}
+        """Nodes with addresses of the other family that were named."""
         for address in bootstrap:
             self._candidates.add_bootstrap(address)
         for node in nodes:
@@ -274,7 +283,9 @@ class Lookup:
     def _query(self, candidate: Candidate, now: float) -> Datagram:
         candidate.state = NodeState.QUERIED
         tid = self._start_query(_Method.GET_PEERS, candidate.address, now)
-        data = build_get_peers(tid, self._node_id, self._topic)
+        data = build_get_peers(
+            tid, self._node_id, self._topic, wants_both=self._wants_both
+        )
         return Datagram(candidate.address, data)
 
     def _ask_for_nodes(self, now: float) -> list[Datagram]:
@@ -283,7 +294,9 @@ class Lookup:
         for each in self._ready(self._without_nodes, now, self._queries_left):
             self._without_nodes.remove(each)
             tid = self._start_query(_Method.FIND_NODE, each.address, now)
-            data = build_find_node(tid, self._node_id, self._topic)
+            data = build_find_node(
+                tid, self._node_id, self._topic, wants_both=self._wants_both
+            )
             datagrams.append(Datagram(each.address, data))
         return datagrams
 
@@ -322,14 +335,29 @@ class Lookup:
     def _accept_nodes(self, candidate: Candidate, response: KrpcResponse) -> None:
         if candidate.id is None:
             self._candidates.learn_id(candidate, response.node_id)
-        host = candidate.address.host
+        ours, others = self._by_family(response)
+        for node in self._acceptable(ours, candidate):
+            self._candidates.add(node)
+        if self._wants_both and len(self.others) < MAX_OTHERS:
+            self.others |= {n.address: n for n in self._acceptable(others, candidate)}
+
+    def _by_family(
+        self, response: KrpcResponse
+    ) -> tuple[tuple[DhtNode, ...], tuple[DhtNode, ...]]:
+        """Return the nodes of our address family and those of the other."""
+        both = response.nodes, response.nodes6
+        return both[::-1] if self._is_ipv6 else both
+
+    def _acceptable(
+        self, nodes: Iterable[DhtNode], source: Candidate
+    ) -> Iterator[DhtNode]:
+        """Yield the nodes that a node may have named, at most k."""
         # BEP 5 has a node return the k nearest; a malicious one gets no more accepted.
-        nodes = nsmallest(
-            K, response.nodes, lambda each: distance(each.id, self._topic)
-        )
-        for node in nodes:
-            if node.id != self._node_id and is_acceptable(node.address, host):
-                self._candidates.add(node)
+        nearest = nsmallest(K, nodes, lambda each: distance(each.id, self._topic))
+        for node in nearest:
+            if node.id != self._node_id:
+                if is_acceptable(node.address, source.address.host):
+                    yield node
 
     def _accept(self, candidate: Candidate, response: KrpcResponse) -> list[Address]:
         candidate.state = NodeState.ANSWERED
@@ -337,13 +365,16 @@ class Lookup:
         if self._stage is _Stage.ANNOUNCING:
             if self._port is not None and response.token is not None:
                 self._announcing.append(candidate)
-        elif response.peers and not response.nodes:
+        elif response.peers and not self._by_family(response)[0]:
             self._without_nodes.append(candidate)
         fresh: list[Address] = []
         for peer in response.peers:
             if len(self._peers) == MAX_PEERS:
                 break
-            if peer not in self._peers and is_acceptable(peer, candidate.address.host):
+            # The other network has its own peers (BEP 32).
+            if (":" in peer.host) != self._is_ipv6 or peer in self._peers:
+                continue
+            if is_acceptable(peer, candidate.address.host):
                 self._peers.add(peer)
                 fresh.append(peer)
         return fresh

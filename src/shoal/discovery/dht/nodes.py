@@ -2,7 +2,8 @@
 
 `Candidates` holds the nodes that one lookup has heard of, their states and the bound on
 their number; `KnownNodes` holds nodes that answered. On the internet each gives one
-place to a /24 at a time: an attacker needs more than one network to surround a topic.
+place to a subnet at a time, which is an IPv4 /24 or an IPv6 /48: an attacker needs more
+than one network to surround a topic.
 """
 
 import bisect
@@ -54,7 +55,7 @@ class Candidate:
     distance: int
     """Distance from the id to the topic."""
     subnet: str | None
-    """The /24 of a global address."""
+    """The /24 of a global IPv4 address, the /48 of an IPv6 one."""
     state: NodeState = NodeState.FRESH
     """How far the lookup has got with the node."""
     token: bytes | None = None
@@ -107,10 +108,10 @@ class Candidates:
         return [each for each in self if each.id is None]
 
     def closest(self, count: int, without: Collection[NodeState]) -> list[Candidate]:
-        """Return up to `count` nodes nearest to the topic, one per id and /24.
+        """Return up to `count` nodes nearest to the topic, one per id and subnet.
 
         Failed nodes, and those in a state in `without`, are skipped, and the next
-        node with their id or /24 takes their place.
+        node with their id or subnet takes their place.
         """
         chosen: list[Candidate] = []
         taken: set[bytes | str] = set()
@@ -141,7 +142,7 @@ class Candidates:
 class KnownNodes:
     """Keep nodes that answered, as starting points for later lookups.
 
-    Their number is bounded, and on the internet there is one per /24.
+    Their number is bounded, and on the internet there is one per subnet.
     """
 
     def __init__(self, *, limit: int = MAX_KNOWN_NODES) -> None:

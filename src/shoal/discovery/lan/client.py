@@ -1,6 +1,6 @@
 """Find peers on the LAN: sockets, the clock, and iterators that wait for addresses.
 
-`LanDiscovery` owns one socket per IPv4 address, one task that repeats queries and looks
+`LanDiscovery` owns one socket per address, one task that repeats queries and looks
 for new interfaces, and a queue per join. It decides nothing: `state` does. Failures of
 the network show in `LanDiscovery.problem`, never in an iterator.
 """
@@ -16,7 +16,13 @@ from typing import Self
 from shoal.core.names.address import Address
 from shoal.discovery.base import TOPIC_SIZE, AddressQueue
 from shoal.discovery.lan.packets import encode_query
-from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, PORTS, open_socket
+from shoal.discovery.lan.sockets import (
+    MDNS_PORT,
+    PORTS,
+    group_of,
+    has_group,
+    open_socket,
+)
 from shoal.discovery.lan.state import LanState, TopicJoin
 from shoal.discovery.udp import UdpSocket
 from shoal.errors import ProtocolError, option
@@ -24,7 +30,7 @@ from shoal.net.interfaces import Interface, list_interfaces
 
 __all__ = ["MAX_WAITING", "LanDiscovery"]
 
-MAX_INTERFACES = 64  # IPv4 addresses; a host of containers may have any number
+MAX_INTERFACES = 64  # addresses; a host of containers may have any number
 MAX_WAITING = 256  # addresses of one join that have not been fetched yet
 SCAN_EVERY = 5.0  # seconds between scans for new interfaces, as in dns-discovery
 
@@ -143,7 +149,7 @@ class LanDiscovery:
     def _list_interfaces(self, *, must_exist: bool) -> list[Interface]:
         try:
             found = list_interfaces(self._allowed, must_exist=must_exist)
-            return [each for each in found if not each.is_ipv6]
+            return [each for each in found if has_group(each)]
         except OSError:
             return []  # `problem` reports that there is none, and the next scan comes
 
@@ -177,8 +183,8 @@ class LanDiscovery:
         errors = [each.send_error for each in sockets if each.send_error]
         if not sockets and refused is None:
             self.problem = (
-                "LAN discovery does not work: no network interface with an IPv4 "
-                f"address is up here. {_instead()}"
+                "LAN discovery does not work: no network interface is up here. "
+                f"{_instead()}"
             )
         elif len(errors) == len(sockets):
             reason = errors[0] if errors else refused
@@ -244,11 +250,12 @@ class _LanSocket(UdpSocket):
         super().__init__(lambda data, sender: on_packet(self, data, sender))
         self.interface = interface
         self.port = port
+        self._group = group_of(interface.address)
 
     def multicast(self, data: bytes, port: int) -> None:
         """Send a packet to a port of the group; `send_error` is that of this packet."""
         self.send_error = None
-        self.send(data, Address(GROUP, port))
+        self.send(data, Address(self._group, port))
 
 
 async def _open_socket(

@@ -37,7 +37,7 @@ MAX_PARTS = 128  # labels and pointers of one name
 MAX_PEERS = 31  # entries; base64 of them fills one string, RFC 1035 section 3.3
 
 SENDER = "0.0.0.0"
-"""Host in an answer that stands for the sender's own address."""
+"""Host in an answer that stands for the sender's own address, also an IPv6 one."""
 
 _DOMAIN = (b"dns-discovery", b"local")
 _DOMAIN_BYTES = b"\x0ddns-discovery\x05local\x00"

@@ -1,17 +1,33 @@
-"""One multicast socket per IPv4 address of this machine.
+"""One multicast socket per address of this machine.
 
-With one socket each, the socket itself tells which interface a packet came in on, on
+These are its IPv4 addresses and, since one IPv6 socket per interface is enough, its
+link-local IPv6 addresses: packets to the IPv6 group have them as source. With one
+socket each, the socket itself tells which interface a packet came in on, on
 every system and without `recvmsg`, which asyncio does not offer on Windows. Each
 outgoing copy has the address of the interface it leaves by, and Linux's limit of 20
 multicast memberships per socket does not matter.
 """
 
 import socket
+import struct
 import sys
 
-__all__ = ["FALLBACK_PORT", "GROUP", "MDNS_PORT", "PORTS", "open_socket"]
+from shoal.core.names.address_scope import Scope, scope_of
+from shoal.net.interfaces import Interface
+from shoal.net.socket_names import family_of, name_of
 
-GROUP = "224.0.0.251"  # RFC 6762 section 3
+__all__ = [
+    "FALLBACK_PORT",
+    "GROUP",
+    "GROUP_V6",
+    "MDNS_PORT",
+    "PORTS",
+    "group_of",
+    "has_group",
+    "open_socket",
+]
+
+GROUP, GROUP_V6 = "224.0.0.251", "ff02::fb"  # RFC 6762 section 3
 MDNS_PORT = 5353
 FALLBACK_PORT = 15353
 """Shared by this machine's nodes while another program has exclusive use of 5353."""
@@ -23,28 +39,46 @@ _LINUX_MULTICAST_ALL = 49  # ip(7); not in the socket module
 
 
 def open_socket(address: str) -> tuple[socket.socket, int]:
-    """Open the multicast socket of the interface with this IPv4 address.
+    """Open the multicast socket of the interface with this address.
 
-    Returns the socket and the port it is bound to. Raises `OSError`.
+    The address is IPv4, or link-local IPv6 with its zone. Returns the socket and the
+    port it is bound to. Raises `OSError`.
     """
-    sock = _open_bound()
+    group = group_of(address)
+    sock = _open_bound(group)
     try:
-        _join_group(sock, address)
+        if ":" in group:
+            _join_group_v6(sock, group)
+        else:
+            _join_group(sock, address)
     except OSError:
         sock.close()
         raise
     return sock, sock.getsockname()[1]
 
 
-def _open_bound() -> socket.socket:
+def has_group(interface: Interface) -> bool:
+    """Return True if an interface is used with this address.
+
+    IPv6 is used once for each interface, and not on `lo`, which always has IPv4.
+    """
+    return not interface.is_ipv6 or scope_of(interface.address) is Scope.LINK
+
+
+def group_of(address: str) -> str:
+    """Return the group of the interface with this address, with its zone if IPv6."""
+    return f"{GROUP_V6}%{address.partition('%')[2]}" if ":" in address else GROUP
+
+
+def _open_bound(group: str) -> socket.socket:
     refused: OSError | None = None
     # Answers are multicast to the port that asked, so if neither port is available,
     # any other still finds peers.
     for port in (*PORTS, 0):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = socket.socket(family_of(group), socket.SOCK_DGRAM)
         try:
             _share_port(sock)
-            _bind(sock, port)
+            _bind(sock, group, port)
         except OSError as error:
             sock.close()
             refused = error
@@ -64,9 +98,11 @@ def _share_port(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def _bind(sock: socket.socket, port: int) -> None:
+def _bind(sock: socket.socket, group: str, port: int) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     # A socket bound to the group receives no unicast packet. Windows cannot bind to it.
-    sock.bind(("" if sys.platform == "win32" else GROUP, port))
+    sock.bind(("", port) if sys.platform == "win32" else name_of(group, port))
 
 
 def _join_group(sock: socket.socket, address: str) -> None:
@@ -79,3 +115,13 @@ def _join_group(sock: socket.socket, address: str) -> None:
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
     membership = socket.inet_aton(GROUP) + interface
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+
+
+def _join_group_v6(sock: socket.socket, group: str) -> None:
+    index = int(name_of(group, 0)[-1])
+    level = socket.IPPROTO_IPV6
+    sock.setsockopt(level, socket.IPV6_MULTICAST_IF, index)
+    sock.setsockopt(level, socket.IPV6_MULTICAST_HOPS, _TTL)
+    sock.setsockopt(level, socket.IPV6_MULTICAST_LOOP, 1)
+    membership = socket.inet_pton(socket.AF_INET6, GROUP_V6) + struct.pack("@I", index)
+    sock.setsockopt(level, socket.IPV6_JOIN_GROUP, membership)

@@ -69,9 +69,10 @@ class EventStreams:
         silence = 0.0
         while not self._closing.is_set():
             views = self._sample()
-            changes = (
-                full_fields(views) if sent is None else changed_fields(sent, views)
-            )
+            if sent is not None and len(sent) == len(views):
+                changes = changed_fields(sent, views)
+            else:  # a page that lacks a share loads itself again
+                changes = full_fields(views)
             sent = views
             if changes or silence >= self._heartbeat:
                 silence = 0.0

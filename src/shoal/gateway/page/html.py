@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.units import format_size
+from shoal.core.report.units import format_count, format_size
 from shoal.gateway.archive import MAX_ARCHIVED
 from shoal.gateway.mediatypes import media_type
 from shoal.gateway.page.view import (
@@ -49,6 +49,10 @@ _LEGEND = "".join(
     f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><path class="s{kind.code}" '
     f'd="M0 0{kind.shape}"/></svg>{kind.label}'
     for kind in CELL_KINDS
+)
+_NOTHING = (
+    '<p class="summary">Nothing is shared or downloaded yet; it appears here when its '
+    "list of files is known.</p>"
 )
 _NO_QR = (
     '<p class="note">After <code>pip install "shoal[qr]"</code> '
@@ -140,9 +144,9 @@ def _describe(share: ServedShare) -> ShareDetails:
 def _about(manifest: Manifest) -> str:
     size, count = format_size(manifest.root.size), manifest.chunks.count
     number = manifest.root.file_count
-    files = f"{number:,} file{'' if number == 1 else 's'}, " if number != 1 else ""
+    files = f"{format_count(number, 'file')}, " if number != 1 else ""
     each = format_size(manifest.chunks.chunk_size)
-    return f"{files}{size} in {count:,} chunk{'' if count == 1 else 's'} of {each}"
+    return f"{files}{size} in {format_count(count, 'chunk')} of {each}"
 
 
 def _draw_qr(text: str) -> str | None:
@@ -177,7 +181,7 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
     """Return the page."""
     names = [details.name for _, details in shares]
     title = names[0] if len(names) == 1 else f"{len(names)} shares"
-    is_waiting = not all(view.is_known for view, _ in shares)
+    is_waiting = not (shares and all(view.is_known for view, _ in shares))
     return _PAGE.substitute(
         title=escape(title),
         style=_STYLE,
@@ -185,7 +189,7 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
         # Without its script the page reloads until every share is known.
         refresh='<meta http-equiv="refresh" content="3">' if is_waiting else "",
         navigation=_navigation(shares) if len(shares) > 1 else "",
-        shares="".join(_share(view, details) for view, details in shares),
+        shares="".join(_share(view, details) for view, details in shares) or _NOTHING,
     )
 
 

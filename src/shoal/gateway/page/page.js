@@ -89,7 +89,10 @@
   function apply(changes) {
     for (const change of changes) {
       const share = shares.get(change.number);
-      if (!share) continue;
+      if (!share) {
+        location.reload(); // it was added since the page was loaded
+        return;
+      }
       if (change.is_known && "unknown" in share.section.dataset) {
         location.reload(); // now the server can list the files
         return;

@@ -37,7 +37,8 @@ class Sampler:
         """Return a view of each share, at most half a `PERIOD` old."""
         now = self._clock()
         # Pages have their own timers but share a sample.
-        if self._sampled_at is None or now - self._sampled_at >= PERIOD / 2:
+        is_new = len(self._views) != len(self._shares)
+        if is_new or self._sampled_at is None or now - self._sampled_at >= PERIOD / 2:
             self._sampled_at = now
             self._views = list(self._sample_all(now))
         return self._views

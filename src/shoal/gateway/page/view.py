@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import PeerStatus, PortMapping, ShareStatus
-from shoal.core.report.units import format_size
+from shoal.core.report.units import format_count, format_size
 
 __all__ = [
     "CELL_KINDS",
@@ -48,6 +48,7 @@ PATH_NAMES = {
     "lan": "LAN",
     "direct": "direct",
     "mapped": "port mapped by the router",
+    "relayed": "relay",
     "hint": "hint",
     "origin": "origin",
 }
@@ -57,6 +58,7 @@ SOURCE_NAMES = {
     "peer": "named by you or by a peer",
     "hint": "named in the link",
     "incoming": "connected to us",
+    "relayed": "met at a relay",
     "origin": "an HTTP server or object store",
 }
 
@@ -212,8 +214,9 @@ def known_view(
     peers = sorted(status.peers, key=lambda p: (-sum(rates.get(p.key, (0, 0))), p.key))
     down = round(sum(rates[p.key][0] for p in peers if p.key in rates))
     up = round(sum(rates[p.key][1] for p in peers if p.key in rates))
-    progress = f"{verified:,} of {_number(count, 'chunk')} verified"
-    summary = _summary(coming, status.reading, len(peers)) + _reach(status.mappings)
+    progress = f"{verified:,} of {format_count(count, 'chunk')} verified"
+    summary = _summary(coming, status.reading, len(peers), down, up)
+    summary += _reach(status.mappings)
     return ShareView(
         number,
         True,
@@ -256,8 +259,14 @@ def changed_fields(
     return changes
 
 
-def _summary(coming: int, reading: Iterable[int], peers: int) -> str:
-    activities = [f"downloading {_number(coming, 'chunk')}"] if coming else []
+def _summary(
+    coming: int, reading: Iterable[int], peers: int, down: int, up: int
+) -> str:
+    activities = [f"downloading {format_count(coming, 'chunk')}"] if coming else []
+    if down and not coming:
+        activities.append("downloading")  # a rate limit holds up the next request
+    if up:
+        activities.append("uploading")
     chunks = sorted(reading)
     if chunks:
         named = ", ".join(f"{index:,}" for index in chunks[:MAX_READ])
@@ -293,9 +302,5 @@ def _row(peer: PeerStatus, count: int, rate: tuple[float, float]) -> PeerRow:
     )
 
 
-def _number(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
-
-
 def _peers_title(number: int) -> str:
-    return _number(number, "peer") if number else "No peers"
+    return format_count(number, "peer") if number else "No peers"

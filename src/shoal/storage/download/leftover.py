@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from shoal.errors import ShoalError, StoreError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.download.staging import Staging
+from shoal.storage.download.journal import JournalContents, decode
+from shoal.storage.download.staging import JOURNAL, Staging
 
-__all__ = ["Leftover", "find_leftover", "remove_leftover"]
+__all__ = ["Leftover", "find_leftover", "is_in_use", "remove_leftover"]
 
 MAX_DEPTH = 100  # levels of folders whose files are counted
 
@@ -18,9 +19,7 @@ class Leftover(NamedTuple):
     size: int
     """How many bytes its files have, with the space that is reserved."""
     done: int
-    """How many of these are chunks that were verified; 0 while it is in use."""
-    is_in_use: bool
-    """Whether a running process downloads into it."""
+    """How many of these are chunks that were verified."""
 
 
 def find_leftover(target: Path, identity: bytes, disk: Disk) -> Leftover | None:
@@ -35,22 +34,41 @@ def find_leftover(target: Path, identity: bytes, disk: Disk) -> Leftover | None:
     if at is None:
         return None
     try:
+        # Without the lock, which a download that begins now needs.
+        contents = _read_journal(disk, at)
         size = _size(disk, at, MAX_DEPTH)
     finally:
         disk.close(at)
-    try:
-        staging.lock()
-    except StoreError:
-        return Leftover(size, 0, is_in_use=True)
-    try:
-        contents, _ = staging.read_journal()
-    finally:
-        staging.release()
     done = 0
     if contents is not None:
         header = contents.header
         done = min(len(set(contents.indexes)) * header.chunk_size, header.size)
-    return Leftover(size, done, is_in_use=False)
+    return Leftover(size, done)
+
+
+def is_in_use(target: Path, identity: bytes, disk: Disk) -> bool:
+    """Return True if a running process downloads to a target."""
+    staging = Staging(target, identity, disk)
+    if disk.state_at(staging.directory) is None:
+        return False
+    try:
+        staging.lock()
+    except StoreError:
+        return True
+    staging.release()
+    return False
+
+
+def _read_journal(disk: Disk, at: int) -> JournalContents | None:
+    """Return what the journal in an open staging folder has so far, if anything."""
+    try:
+        fd = disk.open_read(JOURNAL, at=at)
+    except ShoalError:
+        return None
+    try:
+        return decode(disk.pread(fd, disk.state(fd).size, 0))
+    finally:
+        disk.close(fd)
 
 
 def remove_leftover(target: Path, identity: bytes, disk: Disk) -> None:

@@ -23,11 +23,13 @@ from shoal.storage.download.journal import Header, Journal, JournalContents, dec
 from shoal.storage.download.layout import DATA, SIDE
 from shoal.storage.download.manifest_file import MANIFEST, ManifestFile
 
-__all__ = ["Staging", "check_new_folder", "suffix_of"]
+__all__ = ["JOURNAL", "Staging", "check_new_folder", "suffix_of"]
 
 _LOCK_ATTEMPTS = 100
 _MAX_NAME = 200  # bytes of NAME in the folder's name; file systems allow 255 in all
-_JOURNAL, _NEW_JOURNAL = "journal", "journal.new"
+JOURNAL = "journal"
+"""The name of the journal in the staging folder."""
+_NEW_JOURNAL = "journal.new"
 
 
 class Staging:
@@ -93,7 +95,7 @@ class Staging:
     def _lock_journal(self, at: int) -> int | None:
         """Return the locked journal; None if the folder was removed since."""
         try:
-            fd = self._disk.open_write(_JOURNAL, at=at)
+            fd = self._disk.open_write(JOURNAL, at=at)
         except StoreError:
             if not self._is_still(at, self.directory.name, self._parent):
                 return None
@@ -102,7 +104,7 @@ class Staging:
         try:
             if not self._disk.lock(fd):
                 raise self._in_use()
-            is_ours = self._is_still(fd, _JOURNAL, at) and self._is_still(
+            is_ours = self._is_still(fd, JOURNAL, at) and self._is_still(
                 at, self.directory.name, self._parent
             )
         finally:
@@ -207,7 +209,7 @@ class Staging:
         if self._at is None:
             return
         # The journal goes last: as long as there is data, it says which chunks count.
-        for name in (DATA, SIDE, MANIFEST, _NEW_JOURNAL, _JOURNAL):
+        for name in (DATA, SIDE, MANIFEST, _NEW_JOURNAL, JOURNAL):
             remove_all(self._disk, name, self._at)
         self._disk.remove_directory(self.directory.name, at=self._parent)
         self.sync_target()
@@ -289,7 +291,7 @@ class Staging:
         try:
             self._disk.lock(fd)
             journal = Journal.begin(self._disk, fd, header, indexes)
-            self._disk.rename(_NEW_JOURNAL, _JOURNAL, at=self._at, to=self._at)
+            self._disk.rename(_NEW_JOURNAL, JOURNAL, at=self._at, to=self._at)
             self._disk.fsync_directory(".", at=self._at)
         except BaseException:
             self._disk.close(fd)

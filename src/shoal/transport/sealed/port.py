@@ -21,13 +21,14 @@ from shoal.core.crypto.knock import (
 )
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
-from shoal.errors import PeerError, PeerTimeoutError
+from shoal.errors import PeerError, PeerTimeoutError, RelayError
 from shoal.net.socket_names import host_of
-from shoal.transport.dial import reaching
+from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.bound import connect_from, share_port
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
+from shoal.transport.sealed.relay import AtRelay, relay_request
 
 __all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
@@ -69,6 +70,55 @@ class Port(SealedListener):
             )
 
         return dial
+
+    async def meet(
+        self,
+        relay: Address,
+        keys: Keys,
+        factory: Factory,
+        on_met: Callable[[], None],
+    ) -> None:
+        """Wait at a relay for another holder of a share, and connect with it.
+
+        `on_met` is called once another node is there. Both have connected to the relay,
+        so the handshake is that of a simultaneous open. Raises `RelayError` if the
+        relay cannot be reached or refuses, and otherwise as `dial_sealed` does.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[asyncio.BufferedProtocol] = loop.create_future()
+        handshake = DialHandshake(handshake_start(keys), self.node_id, self._knocks)
+        knocking = _Knocking(
+            relay,
+            handshake,
+            lambda proven: factory(proven._replace(is_relayed=True)),
+            outcome,
+            self._threads,
+        )
+
+        def begin(transport: asyncio.Transport) -> None:
+            on_met()
+            transport.set_protocol(knocking)
+            knocking.connection_made(transport)
+
+        waiting = AtRelay(relay_request(keys, self.node_id), begin)
+        try:
+            async with reaching(relay, DIAL_TIME):
+                await loop.create_connection(lambda: waiting, relay.host, relay.port)
+            await waiting.met
+        except PeerError as error:
+            raise RelayError(str(error)) from error
+        finally:
+            if not waiting.met.done() or waiting.met.cancelled():
+                waiting.abort()
+        try:
+            async with reaching(relay, DIAL_TIME):
+                await outcome
+        except (PeerTimeoutError, asyncio.CancelledError):
+            knocking.abort()
+            raise
+        finally:
+            if not outcome.cancel() and not outcome.cancelled():
+                outcome.exception()
 
     def _accept_at(self, host: str, listening: socket.socket) -> None:
         share_port(listening)
@@ -115,7 +165,7 @@ async def dial_sealed(
             async with reaching(address, within):
                 return await outcome
         async with reaching(address, within):
-            await loop.create_connection(lambda: knocking, address.host, address.port)
+            await connect(lambda: knocking, address)
             return await outcome
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()

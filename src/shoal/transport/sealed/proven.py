@@ -20,6 +20,8 @@ class ProvenPeer(NamedTuple):
     """Protocol version that both ends speak."""
     is_server: bool = False
     """Whether both ends dialled, and this node has become the server."""
+    is_relayed: bool = False
+    """Whether `address` is that of a relay, which both ends have dialled."""
 
 
 Factory: TypeAlias = Callable[[ProvenPeer], asyncio.BufferedProtocol]

@@ -1,0 +1,153 @@
+"""`shoal seed`: share again what this user has shared and fetched, and what follows."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shoal.cli.options import Command
+from shoal.errors import NetworkError, ShoalError, UsageError
+
+if TYPE_CHECKING:
+    from shoal.cli.output import Output
+    from shoal.cli.page import ShowOnPage
+    from shoal.node.node import Node
+    from shoal.storage.catalogue_entry import Entry
+    from shoal.swarm.operations import SealedShare
+
+__all__ = ["seed"]
+
+LOOK_PERIOD = 2.0  # seconds between two looks for new entries
+
+
+@click.command(cls=Command)
+def seed(**options: Any) -> Coroutine[None, None, None] | None:
+    """Share again, in one process, all that you have shared and downloaded.
+
+    Only copies that are complete and have not changed are shared. No source needs to
+    be reachable. Unchanged files that were hashed before are not read again. What you
+    share or download later is shared, too, once it is complete, and what you forget no
+    longer is.
+
+    \b
+    shoal seed
+    shoal seed --port 4001 --schedule mon-fri,08:00-18:00,up=1M
+    shoal seed --install --limit-up 50M
+    """
+    if options["install"] or options["uninstall"]:
+        from shoal.cli.output import Output
+        from shoal.cli.service import install, uninstall
+
+        if options["install"] and options["uninstall"]:
+            raise UsageError("--install and --uninstall are opposites; give one.")
+        change = install if options["install"] else uninstall
+        change(Output.from_options(options))
+        return None
+    options["is_service"] = True
+    return _seed(options)
+
+
+async def _seed(options: dict[str, Any]) -> None:
+    from shoal.cli.page import open_page
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
+
+    async with (
+        open_node(options, has_line=True) as (node, output),
+        open_page(node, output, options) as show,
+        asyncio.TaskGroup() as tasks,
+    ):
+        seeder = _Seeder(node, output, show, tasks)
+        await seeder.look()
+        if seeder.shares:
+            count, port = len(seeder.shares), seeder.shares[0].port
+            output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
+        else:
+            output.say(
+                "There is no complete copy to share yet; what you share or download "
+                "from now on is shared. Press Ctrl-C to stop."
+            )
+        tasks.create_task(report_until_cancelled(node, output, seeder.shares))
+        while True:
+            await asyncio.sleep(LOOK_PERIOD)
+            await seeder.look()
+
+
+class _Seeder:
+    """Share what is in the catalogue, which other processes change meanwhile."""
+
+    def __init__(
+        self,
+        node: "Node",
+        output: "Output",
+        show: "ShowOnPage",
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        from shoal.storage.catalogue import Catalogue, user_home
+        from shoal.storage.catalogue_watch import CatalogueWatch
+        from shoal.storage.disk.disk import Disk
+
+        self.shares: list[SealedShare] = []
+        """What is shared now."""
+        self._node = node
+        self._output = output
+        self._show = show
+        self._tasks = tasks
+        self._disk = Disk()
+        self._catalogue = Catalogue.of_home(user_home(), self._disk)
+        self._watch = CatalogueWatch(self._catalogue)
+        self._by_entry: dict[str, SealedShare] = {}  # by the name of the entry
+
+    async def look(self) -> None:
+        """Share entries that are new, and leave shares whose entries are gone."""
+        found = await asyncio.to_thread(self._watch.look)
+        for name in found.gone:
+            if name in self._by_entry:
+                await self._leave(self._by_entry.pop(name))
+        for name, entry in found.changed:
+            await self._take(name, entry)
+        for problem in self._catalogue.problems:
+            self._output.problem(problem)
+
+    async def _take(self, name: str, entry: "Entry") -> None:
+        """Share an entry, if it is complete and not shared yet; report an error."""
+        from shoal.cli.progress import Reporter
+        from shoal.swarm.copies import is_there
+
+        if entry.made.is_forgotten or not is_there(entry, self._disk):
+            return
+        if name in self._by_entry:
+            return  # written again by another process that shares it
+        try:
+            with Reporter(self._output, entry.path.name) as reporter:
+                share = await self._node.seed(entry, on_progress=reporter.on_event)
+        except NetworkError:
+            raise  # the port: no other copy can be shared either
+        except ShoalError as error:
+            self._output.problem(str(error))  # several entries may have one path
+            return
+        self._by_entry[name] = share
+        self.shares.append(share)
+        self._tasks.create_task(share.until_left())
+        self._show(entry.link)
+        root = entry.manifest.root
+        self._output.result(
+            str(entry.path),
+            event="start",
+            link=str(entry.link),
+            path=str(entry.path),
+            port=share.port,
+            name=root.name,
+            size=root.size,
+            chunk_size=root.chunk_size,
+            files=root.file_count,
+            verified=True,
+        )
+
+    async def _leave(self, share: "SealedShare") -> None:
+        self.shares.remove(share)
+        root = share.manifest.root
+        await share.leave()
+        self._output.say(f"{root.name} is no longer in the list, and not shared.")
+        self._output.event("unlisted", link=str(share.link), name=root.name)

@@ -1,0 +1,124 @@
+"""Wait at relays for peers that cannot be reached otherwise.
+
+A relay joins any two nodes that wait for the same share. A node with a complete copy
+always waits, so that every newcomer meets it; one that downloads waits while no chunk
+arrives. Relays cost the people who run them, so a download tries all other ways first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
+from random import Random
+from typing import TypeAlias
+
+from shoal.core.names.address import Address
+from shoal.core.report.events import Notice
+from shoal.core.report.status import RELAYED
+from shoal.errors import PeerError, RelayError
+from shoal.swarm.swarm import Swarm
+from shoal.transport.sealed.proven import Factory
+
+__all__ = ["Meet", "Relays"]
+
+# More than the idle connections from one address: newcomers take the place of these.
+MAX_RELAYED = 32  # peers of one share that a node is connected with through relays
+DIRECT_TIME = 5.0  # seconds without a new chunk until a download needs a relay
+LOOK_PERIOD = 0.5  # seconds between looks at whether a peer is needed
+LEAVE_PERIOD = 2.0  # seconds between looks for ways around a relay
+# Two nodes that are connected already are joined again and again: they pause.
+REST = (1.0, 60.0)  # seconds until the second attempt, and at most
+
+Meet: TypeAlias = Callable[[Address, Factory, Callable[[], None]], Awaitable[None]]
+"""Wait at a relay; as `Port.meet` does, for one share."""
+
+
+class Relays:
+    """Meet peers of one share at relays, as long as `run` runs."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        meet: Meet,
+        rng: Random,
+        on_notice: Callable[[Notice], None],
+    ) -> None:
+        """Add the peers that `meet` finds to `swarm`."""
+        self._swarm = swarm
+        self._meet = meet
+        self._rng = rng
+        self._on_notice = on_notice
+        self._clock = asyncio.get_running_loop().time
+        self._stored = 0  # chunks, when last looked at
+        self._stored_at = self._clock()  # when that number changed
+
+    async def run(self, relays: AsyncIterable[tuple[Address, str]]) -> None:
+        """Wait at each of the relays until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._leave_forever())
+            async for relay, _ in relays:
+                tasks.create_task(self._wait_at(relay))
+
+    async def _leave_forever(self) -> None:
+        """Close connections through a relay once we have found a way around it.
+
+        Only a peer that we have dialled counts, and only once it has sent a right
+        chunk: a node id is a claim that any holder can copy.
+        """
+        while True:
+            await asyncio.sleep(LEAVE_PERIOD)
+            peers = self._swarm.peers
+            around = {p.node_id for p in peers if p.dialled and p.verified}
+            for peer in peers:
+                if peer.is_relayed and peer.node_id in around:
+                    peer.close()
+
+    async def _wait_at(self, relay: Address) -> None:
+        rest, most = REST
+        while True:
+            if not self._is_needed():
+                await asyncio.sleep(LOOK_PERIOD)
+                continue
+            try:
+                if await self._meet_one(relay):
+                    rest = REST[0]
+                    continue
+            except RelayError as error:
+                self._on_notice(
+                    Notice(f"The relay {relay} cannot be used: {error}. Trying again.")
+                )
+            except PeerError:
+                pass  # a stranger, or a node that we are connected with already
+            await asyncio.sleep(self._rng.uniform(REST[0], rest))
+            rest = min(2 * rest, most)
+
+    async def _meet_one(self, relay: Address) -> bool:
+        """Return True once a peer is connected, False when none is needed any more.
+
+        Raises what `meet` does.
+        """
+        is_met = asyncio.Event()
+        meeting = asyncio.ensure_future(
+            self._meet(relay, self._swarm.accept, is_met.set)
+        )
+        try:
+            while not meeting.done():
+                wait = None if self._swarm.is_complete else LOOK_PERIOD
+                await asyncio.wait([meeting], timeout=wait)
+                if not is_met.is_set() and not self._is_needed():
+                    return False
+            meeting.result()
+            return True
+        finally:
+            meeting.cancel()
+            with suppress(PeerError, asyncio.CancelledError):
+                await meeting
+
+    def _is_needed(self) -> bool:
+        """Return True if a peer should be met at a relay."""
+        status, now = self._swarm.status(), self._clock()
+        stored = 0 if status.have is None else len(status.have)
+        if stored != self._stored:
+            self._stored, self._stored_at = stored, now
+        if sum(peer.path == RELAYED for peer in status.peers) >= MAX_RELAYED:
+            return False
+        return self._swarm.is_complete or now - self._stored_at >= DIRECT_TIME

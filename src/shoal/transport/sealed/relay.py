@@ -1,0 +1,88 @@
+"""Meet a peer at a transit relay, which joins two connections with the same token.
+
+It is that of magic-wormhole, which anyone can run. Each of the two ends connects, sends
+one line with a token and a side, and gets `ok` when the other end is there; from then
+on the relay passes bytes on. docs/protocol.md, "Relays".
+"""
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
+
+from shoal.core.crypto.keys import Keys
+from shoal.errors import PeerError
+
+__all__ = ["RELAY_OK", "AtRelay", "relay_request"]
+
+SIDE_SIZE = 8  # bytes, written as 16 hex digits
+# A NAT forgets an idle connection, the strictest after a few minutes.
+PROBE_AFTER = 60  # seconds of silence until the kernel sends a keepalive probe
+RELAY_OK = b"ok\n"
+"""What a relay sends once the other end is there."""
+
+
+def relay_request(keys: Keys, node_id: bytes) -> bytes:
+    """Return the line by which a node waits at a relay for another holder of a share.
+
+    The relay joins ends with different sides only, so a node does not meet itself. The
+    side is a one-way function of the node id.
+    """
+    side = hashlib.sha256(keys.relay_token + node_id).digest()[:SIDE_SIZE]
+    return f"please relay {keys.relay_token.hex()} for side {side.hex()}\n".encode()
+
+
+class AtRelay(asyncio.BufferedProtocol):
+    """Wait at a relay until the other end is there; read not one byte after that."""
+
+    def __init__(
+        self, request: bytes, on_met: Callable[[asyncio.Transport], None]
+    ) -> None:
+        """Send `request`; `on_met` has to set the transport's next protocol."""
+        self.met: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the other end is there; or with a `PeerError`."""
+        self._request = request
+        self._on_met = on_met
+        self._answer = bytearray(len(RELAY_OK))
+        self._received = 0  # bytes of it
+        self._transport: asyncio.Transport | None = None
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask to be joined."""
+        # uvloop's transport is not a subclass, but has the same methods.
+        self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        with suppress(OSError, AttributeError):  # it has ended, or another system
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER)
+        self._transport.write(self._request)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return room for the rest of the relay's answer and nothing after it."""
+        return memoryview(self._answer)[self._received :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass the connection on once the relay has joined it."""
+        self._received += nbytes
+        if self._answer[: self._received] != RELAY_OK[: self._received]:
+            self._fail("refuses: it does not seem to be a transit relay")
+        elif self._received == len(RELAY_OK) and not self.met.done():
+            assert self._transport is not None
+            self.met.set_result(None)
+            self._on_met(self._transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Report that the relay has ended the connection."""
+        self._fail("has ended the connection")
+
+    def _fail(self, what: str) -> None:
+        self.abort()
+        if not self.met.done():
+            self.met.set_exception(PeerError(f"the relay {what}"))
