@@ -270,11 +270,10 @@ def exhaust(limit: HostLimit, host: str, now: float = 0.0) -> int:
 
 def test_what_costs_as_much_as_several_counts_as_several() -> None:
     limit = HostLimit(burst=10.0, rate=2.0)
-    for _ in range(2):
-        assert limit.allows("192.0.2.1", 0.0, 5.0)
-        limit.add("192.0.2.1", 0.0, 5.0)
-    assert not limit.allows("192.0.2.1", 2.0, 5.0)
-    assert limit.allows("192.0.2.1", 2.5, 5.0)
+    limit.weight = 5.0
+    assert [limit.admits("192.0.2.1", 0.0) for _ in range(3)] == [True, True, False]
+    assert not limit.admits("192.0.2.1", 2.0)
+    assert limit.admits("192.0.2.1", 2.5)
 
 
 def test_a_burst_of_handshakes_may_fail_and_then_a_few_a_second() -> None:

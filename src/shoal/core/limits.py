@@ -228,6 +228,8 @@ class HostLimit:
         self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
     ) -> None:
         """Allow `burst` of one host at once, and `rate` more per second."""
+        self.weight = 1.0
+        """As how many each one counts; at most as many as are allowed at once."""
         self._burst = burst
         self._rate = rate
         # The host that was counted last comes last.
@@ -236,24 +238,28 @@ class HostLimit:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def allows(self, host: str, now: float, weight: float = 1.0) -> bool:
-        """Return True if a host is below its limit, with what costs as much as several.
-
-        `weight` is at most the burst.
-        """
+    def allows(self, host: str, now: float) -> bool:
+        """Return True if a host is below its limit."""
         count = self._counts.get(host_key(host))
         if count is None:
             return True
         count.leak(now)
-        return count.level <= self._burst - weight
+        return count.level <= self._burst - self.weight
 
-    def add(self, host: str, now: float, weight: float = 1.0) -> None:
-        """Count one more of a host, or one that costs as much as several."""
+    def admits(self, host: str, now: float) -> bool:
+        """Return True if a host is below its limit, and count one more of it then."""
+        is_allowed = self.allows(host, now)
+        if is_allowed:
+            self.add(host, now)
+        return is_allowed
+
+    def add(self, host: str, now: float) -> None:
+        """Count one more of a host."""
         key = host_key(host)
         count = self._counts.setdefault(key, LeakyBucket(self._rate))
         count.leak(now)
         # No more than the burst, so a host that stops is soon allowed again.
-        count.level = min(count.level + weight, self._burst)
+        count.level = min(count.level + self.weight, self._burst)
         self._counts.move_to_end(key)
         if len(self._counts) > MAX_HOSTS:
             self._counts.popitem(last=False)

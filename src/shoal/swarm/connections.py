@@ -66,7 +66,6 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._arrivals = HostLimit(ARRIVAL_BURST, ARRIVAL_RATE)
         self._places = MAX_CONNECTIONS
-        self._weight = 1.0  # of a peer that arrives, by the size of its bitfield
         self._is_leaving = False
         self._all_gone = asyncio.Event()  # set once we are leaving
         # Addresses that turned out to be a node that was already connected.
@@ -110,8 +109,8 @@ class Connections:
     def know_share(self, manifest: Manifest) -> None:
         """Tell every session how many chunks there are; for very many, keep fewer."""
         count = manifest.chunks.count
-        self._places, self._weight = places_of(count), max(1, count / ARRIVAL_CHUNKS)
-        self._dialler.most_peers = self._places
+        self._places = self._dialler.most_peers = places_of(count)
+        self._arrivals.weight = max(1.0, count / ARRIVAL_CHUNKS)
         for connection in self.peers:
             connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
         for peer in sorted(self, key=lambda each: not each.is_greeted)[self._places :]:
@@ -145,19 +144,14 @@ class Connections:
         Raises `PeerError` if there is none, or if peers of this host arrive too often.
         """
         host, now = proven.address.host, self._loop.time()
-        if not self._arrivals.allows(host, now, self._weight):
+        if not self._arrivals.admits(host, now):
             raise PeerError(f"{host} connects too often")
-        self._arrivals.add(host, now, self._weight)
         latest = now - USE_TIME
         inbound = [p for p in self if p.dialled is None and not p.connection.is_closing]
         idle = [peer for peer in inbound if peer.last_use <= latest]
         if scope_of(host) is Scope.GLOBAL:
-            same = [
-                peer
-                for peer in idle
-                if host_key(peer.connection.address.host) == host_key(host)
-                and peer.connection.connected_at <= latest
-            ]
+            old = (each for each in idle if each.connection.connected_at <= latest)
+            same = [each for each in old if _owner_of(each)[0] == host_key(host)]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
                 self._close_one(same)
         if sum(not each.is_closing for each in self.peers) >= self._places:
