@@ -161,6 +161,7 @@ class Swarm:
     def know(self, manifest: Manifest) -> None:
         """Start with a manifest that this node has verified before."""
         self._pages.manifest = manifest
+        self._connections.know_share(manifest)
 
     async def load(self, missing: Missing) -> Manifest:
         """Fetch the root record, then pages until `missing` returns none.
