@@ -29,7 +29,6 @@ from shoal.resources import Resources
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
-from shoal.swarm.relays import Relays
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory
@@ -297,6 +296,8 @@ class Member:
         if not settings.relays and not hints:
             await self.swarm.run(self._find())
             return
+        from shoal.swarm.relays import Relays
+
         port, keys = self._sealed_port, self._keys
 
         async def meet(
