@@ -5,7 +5,13 @@ from random import Random
 from shoal.core.names.address import Address
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import INTERVAL, RETRY
-from shoal.discovery.dht.search import SEEK, SEEK_NODES, SEEK_TOPICS, Search
+from shoal.discovery.dht.search import (
+    ALWAYS_ASKED,
+    SEEK,
+    SEEK_NODES,
+    SEEK_TOPICS,
+    Search,
+)
 
 NODES = [DhtNode(bytes([n] * 20), Address("10.0.0.1", 2000 + n)) for n in range(8)]
 
@@ -16,13 +22,15 @@ def search(port: int | None = 4001) -> Search:
     )
 
 
-def test_the_nodes_are_asked_in_turn() -> None:
+def test_the_nearest_nodes_are_always_asked_and_the_others_in_turn() -> None:
     made = search()
     made.on_lookup(NODES)
-    asked = [made.next_asked() for _ in range(8)]
+    others = len(NODES) - ALWAYS_ASKED
+    asked = [made.next_asked() for _ in range(others)]
     assert {len(each) for each in asked} == {SEEK_NODES}
     counts = [sum(node in each for each in asked) for node in NODES]
-    assert counts == [SEEK_NODES] * 8
+    in_turn = SEEK_NODES - ALWAYS_ASKED
+    assert counts == [others] * ALWAYS_ASKED + [in_turn] * others
 
 
 def test_fewer_nodes_are_each_asked_once() -> None:

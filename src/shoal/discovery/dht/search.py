@@ -2,7 +2,7 @@
 
 A node behind a NAT is reached only if it dials at the same time as the other. So it has
 to hear of a newcomer within seconds, and not at its next lookup: it keeps asking a few
-of the nodes nearest to the topic, to which every newcomer announces itself, in turn
+of the nodes nearest to the topic, to which every newcomer announces itself
 (docs/protocol.md, "DHT discovery").
 """
 
@@ -20,6 +20,7 @@ __all__ = ["SEEK", "SEEK_NODES", "Search"]
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
 SEEK_NODES = 3  # asked at a time: 12 to 18 packets a minute
+ALWAYS_ASKED = 2  # of these, the nearest ones
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
 
 
@@ -52,7 +53,8 @@ class Search:
         """Set when a message for the current lookup has arrived."""
         self._rng = rng
         self._seek = seek
-        self._nearest: deque[DhtNode] = deque()
+        self._nearest: list[DhtNode] = []
+        self._in_turn: deque[DhtNode] = deque()
 
     @property
     def priority(self) -> Priority:
@@ -62,14 +64,19 @@ class Search:
         return Priority.REPEATED if self.was_announced else Priority.FIRST
 
     def on_lookup(self, nearest: Iterable[DhtNode]) -> None:
-        """Note the live nodes nearest to the topic that a lookup has found."""
-        self._nearest = deque(nearest)
+        """Note the live nodes that a lookup has found, the nearest to the topic first.
+
+        A newcomer may find other ones, but most likely the same nearest ones.
+        """
+        found = list(nearest)
+        self._nearest = found[:ALWAYS_ASKED]
+        self._in_turn = deque(found[ALWAYS_ASKED:])
 
     def next_asked(self) -> list[DhtNode]:
-        """Return the nodes to ask for newcomers now, each of them in its turn."""
-        count = min(SEEK_NODES, len(self._nearest))
-        asked = [self._nearest[number] for number in range(count)]
-        self._nearest.rotate(-count)
+        """Return the nodes to ask for newcomers now: the nearest, others in turn."""
+        count = min(SEEK_NODES - ALWAYS_ASKED, len(self._in_turn))
+        asked = [*self._nearest, *(self._in_turn[place] for place in range(count))]
+        self._in_turn.rotate(-count)
         return asked
 
     def seek_wait(self, topics: int) -> float | None:
