@@ -146,7 +146,7 @@ async def _try_relay(relay: Address) -> Finding:
 
 
 async def _wait_at(relay: Address, keys: Keys) -> None:
-    """Be joined with another connection; raises `OSError`, `PeerError`, `ValueError`."""
+    """Be joined with another one; raises `OSError`, `PeerError` or `ValueError`."""
     reader, writer = await asyncio.open_connection(*relay)
     try:
         writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))
