@@ -5,6 +5,7 @@ after they were written, or when the receiver resumes reading.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -34,12 +35,14 @@ class _Socket:
     """The socket functions that a connection uses; TCP_INFO begins with the state."""
 
     state = 1  # established
+    round_trip = 0.0  # seconds
 
     def setsockopt(self, *args: int) -> None:
         pass
 
     def getsockopt(self, *args: int) -> bytes:
-        return bytes([self.state])
+        micros = round(1e6 * self.round_trip).to_bytes(4, sys.byteorder)
+        return bytes([self.state]) + bytes(67) + micros
 
 
 class MemoryTransport(asyncio.Transport):

@@ -4,18 +4,25 @@ Each limit is a leaky bucket: events fill it, and it empties at a constant rate.
 above the limit is too much. docs/threat-model.md names the attack that each one stops.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from shoal.core.names.address_scope import host_key
 from shoal.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from shoal.core.names.address import Address
 
 __all__ = [
     "ARRIVAL_BURST",
     "ARRIVAL_RATE",
     "DIAL_BURST",
     "DIAL_RATE",
+    "INTRODUCTION_PERIOD",
     "MAX_GUESSES",
+    "MAX_INTRODUCED_PORTS",
+    "MAX_INTRODUCTIONS",
     "MAX_ORIGIN_FETCHES",
     "MAX_PUNCHES",
     "MAX_WAIT",
@@ -48,6 +55,9 @@ MAX_HOSTS = 1024  # hosts that each limit remembers
 
 DIAL_BURST = 20.0  # dials of a node at once
 DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
+INTRODUCTION_PERIOD = 60.0  # seconds between dials to an address that peers claim
+MAX_INTRODUCED_PORTS = 8  # of one host that a node dials in that time
+MAX_INTRODUCTIONS = 1024  # claimed addresses that a node dials in that time
 MAX_PUNCHES = 64  # dials of a node that wait for a peer to dial us, too
 
 MAX_GUESSES = 3  # wrong proofs until a code ends
@@ -189,6 +199,34 @@ class DialPace(LeakyBucket):
         """Start with nothing dialled."""
         super().__init__(DIAL_RATE)
         self._punches = 0
+        # When each was dialled, the latest last.
+        self._introduced: OrderedDict[Address, float] = OrderedDict()
+        self._hosts: Counter[Hashable] = Counter()  # of these addresses
+
+    def introduced_at(self, address: "Address", now: float) -> float:
+        """Return when an address may be dialled that only peers have named.
+
+        If that is `now`, it counts as dialled. Peers may claim the address of a victim:
+        one that has not been a peer is dialled once in `INTRODUCTION_PERIOD`, and so
+        are no more than `MAX_INTRODUCED_PORTS` of its host.
+        """
+        introduced, hosts = self._introduced, self._hosts
+        while introduced:
+            oldest, dialled = next(iter(introduced.items()))
+            if dialled + INTRODUCTION_PERIOD > now:
+                break
+            del introduced[oldest]
+            hosts[host_key(oldest.host)] -= 1
+            if not hosts[host_key(oldest.host)]:
+                del hosts[host_key(oldest.host)]
+        key = host_key(address.host)
+        if address in introduced:
+            return introduced[address] + INTRODUCTION_PERIOD
+        if hosts[key] >= MAX_INTRODUCED_PORTS or len(introduced) >= MAX_INTRODUCTIONS:
+            return now + INTRODUCTION_PERIOD
+        introduced[address] = now
+        hosts[key] += 1
+        return now
 
     def begin_punch(self) -> bool:
         """Let a dial wait; return False if `MAX_PUNCHES` do."""

@@ -1,7 +1,7 @@
 """The connections with the peers of one sealed share.
 
 `Connections` makes them, for peers that dial us and for peers that we dial. It keeps
-only one of two connections to the same node, passes addresses of peers on, and bans
+only one of two connections to the same node, dials addresses that peers name, and bans
 peers that sent wrong data. Its `Dialler` decides which address to dial when, and the
 handler of a connection acts on its messages.
 """
@@ -15,10 +15,11 @@ from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
+from shoal.core.peerbook import SWARM
 from shoal.core.places import Owner, most_crowded
 from shoal.core.report.status import RELAYED, path_of
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.wire.sealed_messages import MAX_PEERS
+from shoal.core.wire.sealed_messages import Meeting
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
 from shoal.resources import Resources
 from shoal.swarm.peer import Peer
@@ -28,7 +29,6 @@ from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
 __all__ = ["Connections"]
 
-SWARM = "swarm"  # the network of addresses that peers pass on
 MAX_CONNECTIONS = 192  # with the peers of one share
 # Downloaders behind one NAT share an address, so only idle ones are limited by it.
 MAX_IDLE_PER_ADDRESS = 16  # connections from one global address
@@ -370,16 +370,17 @@ class Connections:
             if self._loop.time() - connection.last_heard >= STALL_LIMIT:
                 peer.close(PeerTimeoutError(f"{peer.address} stopped answering"))
 
-    # Addresses are passed on.
+    # Addresses that peers name.
 
-    def introduce(self, newcomer: Peer) -> None:
-        """Send a new peer the addresses of the others, and its address to them."""
-        others = [p for p in self if p is not newcomer and p.is_greeted]
-        listed = [each for each in others if newcomer.may_know(each)]
-        newcomer.introduce(each.endpoint for each in listed[-MAX_PEERS:])
-        for each in others[-MAX_PEERS:]:
-            if each.may_know(newcomer):
-                each.introduce([newcomer.endpoint])
+    def meet(self, peer: Peer, meeting: Meeting) -> None:
+        """Dial another peer on the internet, which dials us, as `peer` has arranged."""
+        source = peer.connection.address.host
+        connected = {each.address for each in self}
+        for port in meeting.ports:
+            address = named_address(meeting.host, port, source)
+            if address is not None and address not in connected:
+                if scope_of(address.host) is Scope.GLOBAL:
+                    self._dialler.meet(address, SWARM, meeting.wait / 1000)
 
     def add_addresses(
         self, peer: Peer, addresses: Iterable[tuple[str, int]], wait: float

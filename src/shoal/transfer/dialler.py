@@ -88,6 +88,8 @@ class Dialler:
                 now = self._clock()
                 room = self._pace.room(now)
                 for address in self._book.next_dials(now, max(0, min(slots, room))):
+                    if self._must_wait(address, now):
+                        continue
                     self._dialling += 1
                     self._pace.level += 1
                     tasks.create_task(self._try(address))
@@ -104,6 +106,22 @@ class Dialler:
                         await self._wake.wait()
                 except TimeoutError:
                     pass
+
+    def meet(self, address: Address, source: str, wait: float) -> None:
+        """Dial an address in `wait` seconds, when its node dials us, says `source`."""
+        when = self._clock() + wait
+        self._book.add(address, source, when)
+        self._book.hasten(address, when)
+        self._wake.set()
+
+    def _must_wait(self, address: Address, now: float) -> bool:
+        """Return True, and dial later, if peers have claimed an address too often."""
+        if not self._book.is_claim(address):
+            return False
+        when = self._pace.introduced_at(address, now)
+        if when > now:
+            self._book.postpone(address, when)
+        return when > now
 
     def dial_now(self) -> None:
         """Dial known peers at once, whatever their back-off: a caller waits."""
