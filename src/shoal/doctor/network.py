@@ -132,7 +132,10 @@ async def _try_relay(relay: Address) -> Finding:
     except TimeoutError:
         reason = "no answer"
     except BaseExceptionGroup as group:
-        reason = str(first_error(group)) or "it hung up"
+        error = first_error(group)
+        if not isinstance(error, OSError | PeerError | ValueError):
+            raise error from None
+        reason = str(error) or "it hangs up"
     else:
         return ok("relay", f"{relay} joins two connections.")
     return failed(
@@ -143,7 +146,7 @@ async def _try_relay(relay: Address) -> Finding:
 
 
 async def _wait_at(relay: Address, keys: Keys) -> None:
-    """Be joined with another connection; raises `OSError` or `PeerError`."""
+    """Be joined with another one; raises `OSError`, `PeerError` or `ValueError`."""
     reader, writer = await asyncio.open_connection(*relay)
     try:
         writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))

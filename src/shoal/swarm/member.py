@@ -310,7 +310,7 @@ class Member:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.swarm.run(self._find()))
-                tasks.create_task(relays.run(_usable_relays(hints, settings)))
+                tasks.create_task(relays.run(usable_relays(hints, settings)))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
 
@@ -321,7 +321,7 @@ class Member:
         )
 
 
-async def _usable_relays(
+async def usable_relays(
     hints: Iterable[Address], settings: Settings
 ) -> AsyncGenerator[tuple[Address, str], None]:
     """Yield the relays that the user names, and those in the link that may be used."""
