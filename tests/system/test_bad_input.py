@@ -115,9 +115,6 @@ CASES = {
     "target exists": Case("get team -o f", 6, "f already exists"),
     "target folder exists": Case("get team -o folder", 6, "folder already exists"),
     "target a dangling link": Case("get team -o dangling", 6, "already exists"),
-    "no folder to put it in": Case(
-        "get team -C nodir --timeout 30", 1, "There is no folder nodir"
-    ),
     "no address": Case("get team -o out --peer foo", 2, "write it as HOST:PORT"),
     "peer variable": Case("get team -o out", 2, "HOST:PORT", {"SHOAL_PEER": "foo"}),
     "timeout 0": Case("get team -o out --timeout 0", 2, "--timeout"),

@@ -29,7 +29,6 @@ from shoal.resources import Resources
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
-from shoal.swarm.relays import Relays
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory
@@ -106,7 +105,7 @@ class Registry:
         """Close the connections of addresses that this machine does not have."""
         for _, swarm in self.swarms:
             for peer in swarm.peers:
-                host = peer.connection.local_host
+                host = peer.connection.local_address.host
                 if host and host not in addresses:
                     peer.close(PeerError(f"{host} is no address of this machine now"))
 
@@ -297,6 +296,8 @@ class Member:
         if not settings.relays and not hints:
             await self.swarm.run(self._find())
             return
+        from shoal.swarm.relays import Relays
+
         port, keys = self._sealed_port, self._keys
 
         async def meet(
