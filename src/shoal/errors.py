@@ -64,7 +64,12 @@ NO_DESCRIPTORS = (
 
 
 _words = {"are_of_command_line": False}
-_ARGUMENTS = {"--peer": "peers", "--origin": "origins", "-f": "overwrite"}
+_ARGUMENTS = {
+    "--peer": "peers",
+    "--relay": "relays",
+    "--origin": "origins",
+    "-f": "overwrite",
+}
 """The arguments of the Python API whose names are not those of their flags."""
 
 

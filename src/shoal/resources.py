@@ -251,14 +251,22 @@ class Resources:
         return await loop.run_in_executor(self.threads, work)
 
     def join_all(
-        self, keys: "Keys", port: int | None, is_awaited: Callable[[], bool]
+        self,
+        keys: "Keys",
+        port: int | None,
+        is_awaited: Callable[[], bool],
+        *,
+        is_quiet: bool = False,
     ) -> list[AsyncGenerator[tuple[Address, str], None]]:
-        """Return an iterator as of `join` for each network, with its own topic."""
+        """Return an iterator as of `join` for each network, with its own topic.
+
+        With `is_quiet`, nothing is announced on the LAN, where any node can be dialled.
+        """
         return [
             self.join(
                 network,
                 keys.lan_topic if network.name == LAN else keys.dht_topic,
-                port,
+                None if is_quiet and network.name == LAN else port,
                 is_awaited,
             )
             for network in self.networks.discovery()

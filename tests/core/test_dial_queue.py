@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from shoal.core.dial_queue import SLACK, DialQueue
 from shoal.core.names.address import Address
-from shoal.core.peerbook import SLACK, DialQueue
 
 ADDRESSES = [Address("10.0.0.1", port) for port in range(1, 9)]
 NAMED = st.sampled_from(ADDRESSES)

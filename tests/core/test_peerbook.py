@@ -467,3 +467,51 @@ def test_every_due_address_is_eventually_dialled(seed: int, lost: list[int]) -> 
     for number in lost:
         book.on_lost(addresses[number], 0.0)
     assert sorted(book.next_dials(MAX_BACKOFF, 9)) == addresses
+
+
+GLOBAL = Address("8.8.8.8", 4001)
+
+
+def test_an_address_that_dials_us_is_dialled_whatever_its_back_off(
+    book: PeerBook,
+) -> None:
+    book.add(GLOBAL, "dht")
+    for _ in range(8):
+        book.next_dials(1e6, 9)
+        book.on_lost(GLOBAL, 1000.0)
+    assert book.next_dials(1001.0, 9) == []
+    book.hasten(GLOBAL, 1002.0)
+    assert book.next_dials(1001.0, 9) == []
+    assert book.next_dials(1002.0, 9) == [GLOBAL]
+    book.hasten(GLOBAL, 1003.0)
+    assert book.next_dials(1003.0, 9) == [], "it is being dialled"
+
+
+def test_a_banned_address_is_not_hastened(book: PeerBook) -> None:
+    book.add(GLOBAL, "dht")
+    book.ban(GLOBAL, 0.0)
+    book.hasten(GLOBAL, 1.0)
+    assert book.next_dials(BAN_TIME - 1, 9) == []
+
+
+def test_an_address_is_a_claim_while_only_peers_make_us_dial_it(book: PeerBook) -> None:
+    found, claimed = GLOBAL, Address("8.8.9.9", 4001)
+    book.add(found, "dht")
+    book.add(claimed, "swarm")
+    book.add(HERE, "swarm")
+    assert [book.is_claim(each) for each in (found, claimed, HERE)] == [0, 1, 0]
+    book.hasten(found, 0.0)
+    assert book.is_claim(found)
+    book.next_dials(0.0, 9)
+    book.on_lost(found, 0.0)
+    assert not book.is_claim(found), "the next dial is ours"
+    book.on_ready(claimed)
+    assert not book.is_claim(claimed), "it has been a peer"
+
+
+def test_a_postponed_address_is_dialled_later(book: PeerBook) -> None:
+    book.add(GLOBAL, "swarm")
+    assert book.next_dials(0.0, 9) == [GLOBAL]
+    book.postpone(GLOBAL, 50.0)
+    assert book.next_dials(49.0, 9) == []
+    assert book.next_dials(50.0, 9) == [GLOBAL]

@@ -5,6 +5,7 @@ after they were written, or when the receiver resumes reading.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 from shoal.core.names.address import Address
 from shoal.core.report.events import DownloadEvent
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.origin.reader import OriginReader
+from shoal.origin.parts import OriginReader
 from shoal.resources import Resources
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
@@ -34,12 +35,14 @@ class _Socket:
     """The socket functions that a connection uses; TCP_INFO begins with the state."""
 
     state = 1  # established
+    round_trip = 0.0  # seconds
 
     def setsockopt(self, *args: int) -> None:
         pass
 
     def getsockopt(self, *args: int) -> bytes:
-        return bytes([self.state])
+        micros = round(1e6 * self.round_trip).to_bytes(4, sys.byteorder)
+        return bytes([self.state]) + bytes(67) + micros
 
 
 class MemoryTransport(asyncio.Transport):

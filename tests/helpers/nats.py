@@ -34,10 +34,11 @@ table ip filter {
 """
 _NAT = """
 table ip nat {
-  chain out { type nat hook postrouting priority 100; oifname "wan" masquerade %s; }
+  chain out { type nat hook postrouting priority 100; oifname "wan" %s; }
 }
 """
 _ROOT = Path(__file__).parent.parent.parent
+CHANGED_PORT = 41_000  # of TCP, behind a NAT that changes ports
 DHT_NODES = 20
 DHT_PATIENCE = 60.0  # seconds until all of them have joined
 
@@ -49,12 +50,28 @@ class Nat(enum.Enum):
     """Nothing: the home has a global address."""
     PRESERVING = "port-preserving NAT"
     """A NAT that leaves ports as they are, as most routers at home."""
+    CHANGING = "port-changing NAT"
+    """A NAT that has another port for each port of a machine, the same to everyone.
+
+    Linux has none; this one has one port for TCP and one for UDP.
+    """
     SYMMETRIC = "symmetric NAT"
     """A NAT that draws another port for each connection."""
     FIREWALL = "firewall"
     """A firewall that lets only answers in; the home has a global address."""
     NESTED = "NAT behind NAT"
     """Two NATs that leave ports as they are, such as a router's and a carrier's."""
+
+
+_RULES = {
+    Nat.PRESERVING: ["masquerade"],
+    Nat.CHANGING: [
+        f"meta l4proto {protocol} masquerade to :{port}"
+        for protocol, port in (("tcp", CHANGED_PORT), ("udp", CHANGED_PORT + 1))
+    ],
+    Nat.SYMMETRIC: ["masquerade random,fully-random"],
+    Nat.NESTED: ["masquerade"],
+}
 
 
 class Home(NamedTuple):
@@ -116,9 +133,7 @@ class Internet(ExitStack):
         router = self._add()
         _join(upstream, f"h{number}", router, "wan", subnet)
         rules = _FILTER
-        if nat is not Nat.FIREWALL:
-            kind = "random,fully-random" if nat is Nat.SYMMETRIC else ""
-            rules += _NAT % kind
+        rules += "".join(_NAT % rule for rule in _RULES.get(nat, ()))
         router.run("sh", "-c", f"echo '{rules}' | nft -f -")
         return router
 

@@ -12,41 +12,85 @@ do not hear each other, unless all of them are on loopback.
 
 import ctypes
 import os
+import socket
 import sys
+import time
 
 import libtorrent as lt
 
 from shoal.core.names.address import Address
+from shoal.discovery.dht.krpc import (
+    ID_SIZE,
+    KrpcResponse,
+    build_find_node,
+    parse_message,
+)
+from shoal.net.socket_names import family_of
 from tests.interop.dht_oracle import start
 
 PORT = 6881
+ENOUGH = 4  # nodes that each must name, on average
 _CLONE_NEWNET = 0x40000000
 
 
-def start_in(pid: str, host: str, bootstrap: str) -> lt.session:
+def start_in(pid: str, host: str) -> lt.session:
     """Start a node whose threads are in the namespace of a process."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
     # os.setns is new in Python 3.12. Threads inherit the namespace of their creator.
     if ctypes.CDLL(None).setns(namespace, _CLONE_NEWNET):
         raise OSError(f"cannot enter the network namespace of process {pid}")
     os.close(namespace)
-    return start(bootstrap, str(Address(host, PORT)))
+    return start("", str(Address(host, PORT)))
+
+
+def introduce_all(sessions: list[lt.session], hosts: list[str]) -> None:
+    """Have each node ping every other one."""
+    for session, host in zip(sessions, hosts, strict=True):
+        for other in hosts:
+            if other != host:
+                session.add_dht_node((other, PORT))
+
+
+def ask(asker: socket.socket, host: str) -> KrpcResponse | None:
+    """Return the answer of a node to a question for the nodes that it knows."""
+    asker.sendto(
+        build_find_node(b"know", bytes(ID_SIZE), os.urandom(ID_SIZE)), (host, PORT)
+    )
+    try:
+        message = parse_message(asker.recv(65_535))
+    except TimeoutError:
+        return None
+    return message if isinstance(message, KrpcResponse) else None
+
+
+def know_each_other(asker: socket.socket, hosts: list[str]) -> bool:
+    """Return True if each node knows enough others, by the ids that they have now.
+
+    A node takes another id once others have told it its address (BEP 42). Until they
+    have asked it again, they know it by the first one.
+    """
+    answers = {host: answer for host in hosts if (answer := ask(asker, host))}
+    ids = {host: answer.node_id for host, answer in answers.items()}
+    right = [
+        sum(
+            ids.get(node.address.host) == node.id
+            for node in answer.nodes + answer.nodes6
+        )
+        for answer in answers.values()
+    ]
+    return sum(right) >= ENOUGH * len(hosts)
 
 
 def main(nodes: list[tuple[str, str]]) -> None:
-    """Start the nodes; all but the first join through the first."""
-    bootstrap = str(Address(nodes[0][1], PORT))
-    sessions = [start_in(*nodes[0], "")]
-    sessions += [start_in(*node, bootstrap) for node in nodes[1:]]
-    for session in sessions[1:]:
-        has_joined = False
-        while not has_joined:
-            session.wait_for_alert(200)
-            has_joined = any(
-                isinstance(alert, lt.dht_bootstrap_alert)
-                for alert in session.pop_alerts()
-            )
-    print(f"ready {bootstrap}", flush=True)
+    """Start the nodes, and introduce each of them to all others."""
+    sessions = [start_in(*node) for node in nodes]
+    hosts = [host for _, host in nodes]
+    with socket.socket(family_of(hosts[0]), socket.SOCK_DGRAM) as asker:
+        asker.settimeout(0.5)
+        while not know_each_other(asker, hosts):
+            introduce_all(sessions, hosts)
+            time.sleep(0.5)
+    print(f"ready {Address(hosts[0], PORT)}", flush=True)
     while True:
         for session in sessions:
             session.wait_for_alert(200)

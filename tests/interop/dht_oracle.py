@@ -30,7 +30,7 @@ def start(bootstrap: str, listen: str = "127.0.0.1:0") -> lt.session:
             "enable_upnp": False,
             "enable_natpmp": False,
             "dht_bootstrap_nodes": bootstrap,
-            # All nodes of the test share one address.
+            # All nodes of a test may share one address.
             "dht_restrict_routing_ips": False,
             "dht_restrict_search_ips": False,
         }

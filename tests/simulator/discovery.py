@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from shoal.core.names.address import Address
 from shoal.core.report.stall import Search
+from shoal.core.report.status import PortMapping
 from tests.simulator.hosts import Host
 from tests.simulator.loop import Process
 from tests.simulator.network import Network
@@ -122,6 +123,21 @@ class SimNetworks:
         hang_up: Callable[[frozenset[str]], None] = lambda addresses: None,
     ) -> None:
         """Do nothing: the simulated network moves the ports of a host itself."""
+
+    def port_for(self, port: int, host: str) -> int:
+        """Return the port itself: no simulated NAT changes it."""
+        return port
+
+    def map_port(self, port: int) -> None:
+        """Do nothing: no simulated router maps a port."""
+
+    @property
+    def mappings(self) -> tuple[PortMapping, ...]:
+        """Return none."""
+        return ()
+
+    def on_seen(self, peer: str, seen: Address, port: int) -> None:
+        """Do nothing: the simulated DHT announces each host as it is seen."""
 
     def discovery(self) -> list[_Discovery]:
         return self._open

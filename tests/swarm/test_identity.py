@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from shoal.core.limits import INTRODUCTION_PERIOD
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_UNPROVEN
 from shoal.core.wire.sealed_messages import MAX_PEERS, Hello, Peers
@@ -181,7 +182,7 @@ async def test_addresses_of_either_family_are_dialled_as_they_are_believed() -> 
         listed += ["2002:a00:1::9", "64:ff9b::a00:1", "::ffff:10.0.0.9", "fe80::9%lo"]
         for peer in (far, near):
             peer.send(Hello(0), Peers([(host, 5000) for host in listed]))
-            await asyncio.sleep(20)
+            await asyncio.sleep(INTRODUCTION_PERIOD + 1)
             dialled, net.dials[:] = {str(address) for _, address in net.dials}, []
             expected = {"[2a02::9]:5000", "8.8.8.8:5000"}
             if peer is near:

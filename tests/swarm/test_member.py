@@ -69,6 +69,6 @@ async def test_the_connections_of_a_lost_address_are_hung_up(
         await node.fetch(holding.link, tmp_path / "out", seed=True)
         ((_, swarm),) = node._registry.swarms
         (peer,) = swarm.peers
-        monkeypatch.setattr(Connection, "local_host", used)
+        monkeypatch.setattr(Connection, "local_address", Address(used, 4001))
         node._registry._hang_up(frozenset({"10.0.0.3", "fd00::3", "fe80::3%eth0"}))
         assert peer.connection.is_closing is is_lost

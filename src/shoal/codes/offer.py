@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from shoal.codes.exact_stream import ExactStream
 from shoal.core.limits import LeakyBucket
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.code import Code, make_code
 from shoal.core.report.events import CodeChanged, ShareEvent
 from shoal.core.session.code_exchange import (
@@ -24,6 +26,7 @@ from shoal.core.session.code_exchange import (
 )
 from shoal.errors import PeerError
 from shoal.resources import Resources
+from shoal.transfer.dialler import Dialler
 from shoal.transport.sealed.proven import ProvenPeer
 
 if TYPE_CHECKING:
@@ -116,7 +119,11 @@ class OfferedCode:
                 found = self._resources.join_all(
                     self._keys, self._port.port, lambda: False
                 )
-                announcing = [self._group.create_task(_drain(each)) for each in found]
+                dialler = Dialler(
+                    self._dial, lambda: 0, self._resources.rng, self._resources.dials
+                )
+                far = [_on_the_internet(each) for each in found]
+                announcing = self._group.create_task(dialler.run(far))
                 try:
                     async with asyncio.timeout(seconds):
                         await self._until_over(left)
@@ -125,8 +132,7 @@ class OfferedCode:
                 # From here on only the exchanges that have begun are left.
                 self._port.unregister(self._keys, self._accept)
                 self._offer.end()
-                for task in announcing:
-                    task.cancel()
+                announcing.cancel()
         finally:
             self._port.unregister(self._keys, self._accept)
             left.cancel()
@@ -138,6 +144,14 @@ class OfferedCode:
         while not self._offer.is_over and not left.done():
             self._changed.clear()
             await self._changed.wait()
+
+    async def _dial(self, address: Address, source: str) -> None:
+        """Meet a receiver that dials us, too; raises `PeerError`.
+
+        One that does not dial at this moment hangs up, but can connect from then on:
+        our NAT has seen a packet leave for it.
+        """
+        await self._port.dialler(self._keys)(address, self._accept)
 
     def _accept(self, proven: ProvenPeer) -> ExactStream:
         """Return the protocol of a new connection; raises `PeerError`."""
@@ -189,8 +203,11 @@ class OfferedCode:
         self._on_event(CodeChanged(state, offer.guesses_left, offer.receivers_left))
 
 
-async def _drain(found: AsyncGenerator[object, None]) -> None:
-    """Stay announced: the addresses found do not matter."""
+async def _on_the_internet(
+    found: AsyncGenerator[tuple[Address, str], None],
+) -> AsyncGenerator[tuple[Address, str], None]:
+    """Stay announced, and yield the addresses that a NAT may keep from dialling us."""
     async with aclosing(found) as addresses:
-        async for _ in addresses:
-            pass
+        async for address, source in addresses:
+            if scope_of(address.host) is Scope.GLOBAL:
+                yield address, source

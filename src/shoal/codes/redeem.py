@@ -79,6 +79,7 @@ class _Redeeming:
         self._resources = resources
         self._code = code
         self._keys = code.keys
+        self._port = port.port
         self._dial = port.dialler(self._keys)
         self._dialler = Dialler(
             self._attempt, lambda: 0, resources.rng, resources.dials
@@ -91,8 +92,13 @@ class _Redeeming:
         self._clock = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Dial the addresses found until cancelled."""
-        found = self._resources.join_all(self._keys, None, lambda: True)
+        """Dial the addresses found until cancelled.
+
+        We are announced, so that a sender behind a NAT dials us while we dial it.
+        """
+        found = self._resources.join_all(
+            self._keys, self._port, lambda: True, is_quiet=True
+        )
         await self._dialler.run(found)
 
     async def until_given(self, seconds: float) -> Link:

@@ -13,17 +13,19 @@ remembered. An attacker may report a victim with many ports, so only a few that 
 never been a peer are dialled at a time. If one fails, the next waits as long.
 """
 
-import heapq
 from collections.abc import Hashable, Iterator
 from random import Random
 
 from msgspec import Struct, field
 
 from shoal.core.bans import BAN_TIME
+from shoal.core.dial_queue import DialQueue
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import MIN_PORT, Scope, host_key, scope_of
 
-__all__ = ["NAMED_SOURCES", "DialQueue", "PeerBook"]
+__all__ = ["NAMED_SOURCES", "SWARM", "PeerBook"]
+
+SWARM = "swarm"  # the network of addresses that peers pass on
 
 NAMED_SOURCES = frozenset({"peer", "hint"})  # addresses that the user or the link names
 MAX_ADDRESSES = 3000  # addresses in a book, not counting named ones
@@ -37,7 +39,6 @@ LEFT_TIME = 10.0  # seconds until an address that said goodbye is dialled again
 LEFT_FAILURES = 4  # failures that a goodbye counts as, since a peer that left is gone
 KNOWN_BACKOFF = 5.0  # seconds at most, for an address that was a peer recently
 KNOWN_TIME = 600.0  # seconds that an address counts as a recent peer after it is lost
-SLACK = 64  # void items that a queue may keep, beyond one for each valid item
 
 
 class _Entry(Struct, eq=False):
@@ -52,6 +53,7 @@ class _Entry(Struct, eq=False):
     is_ready: bool = False
     is_banned: bool = False
     was_peer: bool = False
+    is_hastened: bool = False  # the next dial is due to an introduction
     known_until: float = 0.0
     uselessness: int | None = None  # None: it cannot be forgotten
 
@@ -112,6 +114,33 @@ class PeerBook:
         entry = self._entries.get(address)
         return entry.source if entry else "unknown"
 
+    def hasten(self, address: Address, when: float) -> None:
+        """Dial a known address at `when`, whatever its back-off: it is dialling us.
+
+        One that is banned or connected waits, and so do more ports of a host than are
+        dialled at a time.
+        """
+        entry = self._entries.get(address)
+        if entry is not None and not (entry.is_connected or entry.is_banned):
+            entry.is_hastened = True
+            entry.not_before = when
+            self._idle(address, entry)
+
+    def is_claim(self, address: Address) -> bool:
+        """Return True if only the word of another peer makes us dial an address now."""
+        entry = self._entries.get(address)
+        if entry is None or entry.was_peer or entry.is_named:
+            return False
+        is_global = scope_of(address.host) is Scope.GLOBAL
+        return is_global and (entry.source == SWARM or entry.is_hastened)
+
+    def postpone(self, address: Address, when: float) -> None:
+        """Dial an address that `next_dials` has returned no sooner than at `when`."""
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.not_before = max(entry.not_before, when)
+            self._idle(address, entry)
+
     def next_dials(self, now: float, slots: int) -> list[Address]:
         """Return up to `slots` addresses to dial now; they count as connected.
 
@@ -154,6 +183,7 @@ class PeerBook:
         if entry.is_ready:
             entry.is_ready = False
             entry.known_until = now + KNOWN_TIME
+        entry.is_hastened = False
         # If the network failed rather than the peer, all peers return soon after it.
         is_known = now < entry.known_until
         most = KNOWN_BACKOFF if is_known else MAX_BACKOFF
@@ -316,87 +346,3 @@ class PeerBook:
             self._dial_next(group, address, entry)
         if not group.addresses:
             del self._groups[entry.group]
-
-
-class DialQueue:
-    """Keep addresses in the order in which to dial them.
-
-    Each waits for its time. Of those whose time has come, one of the lowest rank comes
-    first, chosen at random, so that a crowd does not dial the same peer. Each step
-    costs at most the logarithm of the number of addresses, so that an attacker who
-    reports many does not make dialling expensive.
-    """
-
-    def __init__(self, rng: Random) -> None:
-        """Start empty."""
-        self._rng = rng
-        self._numbers: dict[Address, int] = {}  # items of other numbers are void
-        self._waiting: list[tuple[float, int, int, Address]] = []  # a heap
-        self._due: dict[int, list[tuple[int, Address]]] = {}  # by rank
-        self._due_addresses: set[Address] = set()
-        self._count = 0  # calls of `put`
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def put(self, address: Address, rank: int, when: float) -> None:
-        """Have an address dialled from `when` on, instead of at any other time."""
-        self.discard(address)
-        self._count += 1
-        self._numbers[address] = self._count
-        heapq.heappush(self._waiting, (when, self._count, rank, address))
-        self._sweep()
-
-    def discard(self, address: Address) -> None:
-        """Remove an address."""
-        self._numbers.pop(address, None)
-        self._due_addresses.discard(address)
-
-    def take(self, now: float) -> Address | None:
-        """Remove and return the address to dial now; None if there is none."""
-        while self._waiting and self._waiting[0][0] <= now:
-            _, number, rank, address = heapq.heappop(self._waiting)
-            if self._is_valid(number, address):
-                self._due_addresses.add(address)
-                self._due.setdefault(rank, []).append((number, address))
-        while self._due_addresses:
-            number, address = self._pop_due()
-            if self._is_valid(number, address):
-                self.discard(address)
-                return address
-        return None
-
-    def next_due(self) -> float | None:
-        """Return when `take` next finds one: a time, 0 for at once, None for never."""
-        if self._due_addresses:
-            return 0.0
-        while self._waiting and not self._is_valid(
-            self._waiting[0][1], self._waiting[0][3]
-        ):
-            heapq.heappop(self._waiting)
-        return self._waiting[0][0] if self._waiting else None
-
-    def _is_valid(self, number: int, address: Address) -> bool:
-        return self._numbers.get(address) == number
-
-    def _pop_due(self) -> tuple[int, Address]:
-        """Remove a random item of the lowest rank, void or not."""
-        rank = min(self._due)
-        items = self._due[rank]
-        place = self._rng.randrange(len(items))
-        items[place], items[-1] = items[-1], items[place]
-        item = items.pop()
-        if not items:
-            del self._due[rank]
-        return item
-
-    def _sweep(self) -> None:
-        """Drop void items once they are more than half of all."""
-        kept = len(self._waiting) + sum(map(len, self._due.values()))
-        if kept > 2 * len(self._numbers) + SLACK:
-            self._waiting = [w for w in self._waiting if self._is_valid(w[1], w[3])]
-            heapq.heapify(self._waiting)
-            for rank, items in list(self._due.items()):
-                self._due[rank] = [each for each in items if self._is_valid(*each)]
-                if not self._due[rank]:
-                    del self._due[rank]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.outside import Outside
 from shoal.core.report.stall import Search
 from shoal.core.report.status import PortMapping
 from shoal.discovery.base import Discovery
@@ -43,6 +44,8 @@ class Networks:
         on_mapped: Callable[[PortMapping], None] = lambda mapping: None,
     ) -> None:
         """Prepare; `on_mapped` is called with each new mapping of a port."""
+        self.outside = Outside()
+        """How this node looks from the internet, as others report it."""
         self._settings = settings
         self._on_mapped = on_mapped
         self._to_map: set[int] = set()
@@ -133,9 +136,19 @@ class Networks:
         return port if is_near else self.outside_port(port)
 
     def outside_port(self, port: int) -> int:
-        """Return the number that our TCP port has on the internet, if it is mapped."""
+        """Return the number that our TCP port has on the internet, as far as is known.
+
+        If the router has not mapped it, that is what peers see.
+        """
         mapping = self._mapped.get(port)
-        return port if mapping is None else mapping.outside.port
+        return self.outside.port(port) if mapping is None else mapping.outside.port
+
+    def on_seen(self, peer: str, seen: Address, port: int) -> None:
+        """Note the address at which a peer sees our TCP port."""
+        before = self.outside_port(port)
+        self.outside.on_peer(peer, seen, port)
+        if self.outside_port(port) != before:
+            self._announce_again(self.hosts())
 
     def discovery(self) -> list[Discovery]:
         """Return every discovery that the settings allow."""
@@ -172,6 +185,7 @@ class Networks:
             await self._mapper.aclose()
 
     def _on_change(self, interfaces: Sequence[Interface]) -> None:
+        self.outside.clear()
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
             for _, hang_up in self._ports:
@@ -217,6 +231,7 @@ class Networks:
                     settings.dht_bootstrap,
                     hosts=self.hosts(),
                     announced=self.outside_port,
+                    on_seen=self.outside.on_node,
                 )
             )
         return networks

@@ -35,6 +35,12 @@ class UdpSocket(asyncio.DatagramProtocol):
         """Receive nothing more; `closed` is set once the socket is closed."""
         self._transport.close()
 
+    @property
+    def local_port(self) -> int:
+        """Return the local port; 0 once the socket is closed."""
+        name = self._transport.get_extra_info("sockname")
+        return int(name[1]) if name else 0
+
     # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,6 +77,11 @@ class UdpClient:
     def send_error(self) -> OSError | None:
         """The system's reason for refusing to send since `open`, None if it did not."""
         return self._socket.send_error if self._socket else None
+
+    @property
+    def local_port(self) -> int:
+        """Return the local port; 0 while no socket is open."""
+        return self._socket.local_port if self._socket else 0
 
     def rebind(self, bind: str) -> None:
         """Use another local address from the next `open` on."""

@@ -1,8 +1,8 @@
 """Check what works on this machine, and say how to fix what does not.
 
-`network` checks the network and `local` the rest of this machine; each check returns
-findings, and `examine` runs all checks. They leave nothing changed, and each ends after
-`TIMEOUT` even if a call to the system hangs.
+`network` and `nat` check the network, and `local` the rest of this machine; each check
+returns findings, and `examine` runs all checks. They leave nothing changed, and each
+ends after `TIMEOUT` even if a call to the system hangs.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from shoal.config.settings import Settings
-from shoal.doctor import local, network
+from shoal.doctor import local, nat, network
 from shoal.doctor.finding import Finding, State, failed
 
 __all__ = ["Finding", "State", "examine"]
@@ -34,6 +34,7 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
         "peers": partial(network.check_peers, settings),
         "multicast": partial(network.check_multicast, settings),
         "dht": partial(network.check_dht, settings),
+        "nat": partial(nat.check_nat, settings),
         "disk": partial(_in_thread, partial(local.check_disk, folder)),
         "home": partial(_in_thread, local.check_home),
         "machine": partial(_in_thread, local.check_machine),

@@ -42,7 +42,8 @@ DIAL_TIME = 3.0  # seconds for a peer to accept
 ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
 TOPIC_SIZE = 20  # bytes
 _ONE_SIDE = (
-    "Two peers need only one that the other can dial: this matters if neither can."
+    "Two peers need only one that the other can dial. If neither can, and their dials "
+    "do not meet either, name a relay with --relay HOST:PORT."
 )
 # The farthest comes first.
 _IPV6_REACH = {

@@ -24,6 +24,7 @@ from shoal.core.wire.sealed_messages import (
     Goodbye,
     Have,
     Hello,
+    Meeting,
     OriginFetch,
     Page,
     Peers,
@@ -38,6 +39,7 @@ from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.swarm.completed import CompletePeers
 from shoal.swarm.connections import Connections
+from shoal.swarm.introductions import introduce, note_seen
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
@@ -91,6 +93,7 @@ class Dispatcher:
         self.is_finished = False
         """True once our copy of the whole share survives a power loss."""
         self._pages = pages
+        self._networks = resources.networks
         self._port = port
         self._port_for = resources.networks.port_for
         self._waiting = waiting
@@ -281,6 +284,8 @@ class Dispatcher:
                 is_complete = self.upload is not None and self.upload.is_complete
                 wait = COMPLETE_WAIT if is_complete else 0.0
                 self.connections.add_addresses(peer, addresses, wait)
+            case Meeting():
+                self.connections.meet(peer, event)
             case WrongChunk(index=index):
                 if self.upload is not None:
                     self.upload.on_wrong(index)
@@ -312,9 +317,10 @@ class Dispatcher:
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:
             peer.is_greeted = True
+            note_seen(peer, hello, self._port, self._networks)
             self._on_event(PeerJoined(peer.address, peer.source))
             self.connections.on_greeted(peer)
-            self.connections.introduce(peer)
+            introduce(peer, self.connections)
         if hello.root is None or hello.bitfield is None:
             return
         is_news = self._pages.manifest is None

@@ -105,7 +105,7 @@ class Registry:
         """Close the connections of addresses that this machine does not have."""
         for _, swarm in self.swarms:
             for peer in swarm.peers:
-                host = peer.connection.local_host
+                host = peer.connection.local_address.host
                 if host and host not in addresses:
                     peer.close(PeerError(f"{host} is no address of this machine now"))
 

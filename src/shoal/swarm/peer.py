@@ -267,10 +267,12 @@ class Peer:
             self.told_port = port
         port = self.told_port
         session, bits = self.connection.session, None if have is None else bytes(have)
+        host, outside = self.connection.address
+        seen = (host, outside) if scope_of(host) is Scope.GLOBAL else None
         if bits is None or len(bits) <= MAX_BITFIELD:
-            session.send(Hello(port, root, bits))
+            session.send(Hello(port, root, bits, seen))
         else:
-            session.send(Hello(port, root, b""))
+            session.send(Hello(port, root, b"", seen))
             for start in range(0, len(bits), MAX_BITFIELD):
                 session.send(BitfieldPiece(bits[start : start + MAX_BITFIELD]))
         self.connection.flush()

@@ -51,6 +51,8 @@ class Dialler:
         self._pace = pace
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
+        self.most_peers = MAX_PEERS
+        """How many connections there may be, `MAX_PEERS` at most."""
         self._dialling = 0  # dials that count among `MAX_DIALS`
         self._waiting = 0  # dials that wait for a peer to dial us, too
         self.is_out_of_files = False
@@ -81,13 +83,13 @@ class Dialler:
             for each in found:
                 tasks.create_task(self._listen(each))
             while True:
-                slots = min(
-                    MAX_DIALS - self._dialling,
-                    MAX_PEERS - self._connected() - self._dialling,
-                )
+                most = min(self.most_peers, MAX_PEERS)
+                slots = min(MAX_DIALS, most - self._connected()) - self._dialling
                 now = self._clock()
                 room = self._pace.room(now)
                 for address in self._book.next_dials(now, max(0, min(slots, room))):
+                    if self._must_wait(address, now):
+                        continue
                     self._dialling += 1
                     self._pace.level += 1
                     tasks.create_task(self._try(address))
@@ -104,6 +106,22 @@ class Dialler:
                         await self._wake.wait()
                 except TimeoutError:
                     pass
+
+    def meet(self, address: Address, source: str, wait: float) -> None:
+        """Dial an address in `wait` seconds, when its node dials us, says `source`."""
+        when = self._clock() + wait
+        self._book.add(address, source, when)
+        self._book.hasten(address, when)
+        self._wake.set()
+
+    def _must_wait(self, address: Address, now: float) -> bool:
+        """Return True, and dial later, if peers have claimed an address too often."""
+        if not self._book.is_claim(address):
+            return False
+        when = self._pace.introduced_at(address, now)
+        if when > now:
+            self._book.postpone(address, when)
+        return when > now
 
     def dial_now(self) -> None:
         """Dial known peers at once, whatever their back-off: a caller waits."""

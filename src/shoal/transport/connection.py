@@ -21,7 +21,7 @@ from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
 from shoal.net.socket_names import host_of
 from shoal.transport.data_protocol import DataProtocol
-from shoal.transport.liveness import has_hung_up
+from shoal.transport.liveness import has_hung_up, round_trip
 from shoal.transport.making import Making
 
 if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
@@ -126,12 +126,16 @@ class Connection(DataProtocol, Generic[S]):
         return self._transport is None or self._has_ended
 
     @property
-    def local_host(self) -> str:
-        """Return the address of this machine that is used; "" once it has ended."""
-        if self._transport is None:
-            return ""
-        name = self._transport.get_extra_info("sockname")
-        return host_of(name) if name else ""
+    def local_address(self) -> Address:
+        """Return the address and port of this machine that are used, while it lasts."""
+        transport = self._transport
+        name = None if transport is None else transport.get_extra_info("sockname")
+        return Address(host_of(name), name[1]) if name else Address("", 0)
+
+    @property
+    def rtt(self) -> float:
+        """Return the seconds of a round trip as the kernel knows them; 0 otherwise."""
+        return 0.0 if self._socket is None else round_trip(self._socket)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send `data` after all earlier data."""

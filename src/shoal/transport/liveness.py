@@ -7,11 +7,12 @@ connection, because its kernel still answers.
 """
 
 import socket
+import sys
 from asyncio import BaseTransport
 from asyncio.trsock import TransportSocket
 from contextlib import suppress
 
-__all__ = ["SILENCE_LIMIT", "has_hung_up", "watch_silence"]
+__all__ = ["SILENCE_LIMIT", "has_hung_up", "round_trip", "watch_silence"]
 
 SILENCE_LIMIT = 10
 """Seconds without an answer from the other end's kernel that end a connection."""
@@ -19,6 +20,7 @@ _PROBE_AFTER = 5  # seconds of silence until the kernel sends a keepalive probe
 _PROBE_EVERY = 2  # seconds between probes
 _PROBES = 3  # unanswered probes, where the system has no TCP_USER_TIMEOUT
 
+_RTT = slice(68, 72)  # bytes of TCP_INFO: the smoothed round trip, in microseconds
 _ENDED = (7, 8)  # first byte of TCP_INFO: TCP_CLOSE, TCP_CLOSE_WAIT
 
 
@@ -54,3 +56,17 @@ def has_hung_up(sock: TransportSocket) -> bool:
         return sock.getsockopt(socket.IPPROTO_TCP, option, 1)[0] in _ENDED
     except OSError:
         return False
+
+
+def round_trip(sock: TransportSocket) -> float:
+    """Return the seconds that a packet takes to the other end and back.
+
+    Always 0 on systems other than Linux.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.stop)
+    except OSError:
+        return 0.0
+    return int.from_bytes(info[_RTT], sys.byteorder) / 1e6

@@ -11,7 +11,7 @@ import pytest
 from shoal.core.names.address import Address
 from shoal.discovery.base import Discovery
 from shoal.discovery.dht.client import DhtDiscovery
-from shoal.discovery.dht.krpc import BencodeInput, BencodeValue, bencode
+from shoal.discovery.dht.krpc import BencodeInput, BencodeValue, bdecode, bencode
 from shoal.discovery.dht.lookup import K
 from shoal.discovery.dht.nodes import distance
 from shoal.errors import UsageError
@@ -69,6 +69,22 @@ async def test_a_client_finds_the_peer_that_another_announces() -> None:
             await first(mine)  # our own announcement
             async with join(other) as addresses:
                 assert await first(addresses) == Address("127.0.0.1", 4002)
+
+
+async def test_a_port_is_announced_by_its_number_on_the_internet() -> None:
+    numbers = {4002: 5002}
+    async with start_dht(20) as nodes:
+        bootstrap = [nodes[0].address]
+        async with (
+            DhtDiscovery(
+                bootstrap, bind="127.0.0.1", announced=numbers.__getitem__
+            ) as one,
+            discover(nodes[1].address) as other,
+            join(one, port=4002) as mine,
+        ):
+            assert await first(mine) == Address("127.0.0.1", 5002)
+            async with join(other) as addresses:
+                assert await first(addresses) == Address("127.0.0.1", 5002)
 
 
 async def test_a_client_finds_a_peer_that_is_announced_later() -> None:
@@ -319,3 +335,30 @@ async def test_one_that_is_not_announced_asks_for_no_newcomers() -> None:
             for each in waiting:
                 each.cancel()
             await asyncio.wait(waiting)
+
+
+class Telling(SimulatedNode):
+    """A node that tells each node that asks it what it sees (BEP 42)."""
+
+    def answer(self, data: bytes, source: Address) -> bytes | None:
+        answer = super().answer(data, source)
+        assert answer is not None
+        message = bdecode(answer)
+        assert isinstance(message, dict)
+        return bencode({**message, b"ip": compact(source)})
+
+
+async def test_what_nodes_see_is_passed_on_with_the_port_that_we_have() -> None:
+    told: asyncio.Queue[tuple[str, Address, int]] = asyncio.Queue()
+
+    def on_seen(node: str, seen: Address, port: int) -> None:
+        told.put_nowait((node, seen, port))
+
+    async with (
+        UdpNode(Telling) as node,
+        discover(node.address, on_seen=on_seen) as discovery,
+        join(discovery, port=4001) as addresses,
+    ):
+        await first(addresses)
+        source = node.senders_of(b"get_peers")[0]
+        assert await told.get() == ("127.0.0.1", source, source.port)

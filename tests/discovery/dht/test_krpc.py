@@ -1,6 +1,7 @@
 """Messages of the DHT: the examples of BEP 5, and the limits on received messages."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -190,3 +191,19 @@ def test_a_strange_message_raises_only_protocol_errors(
         parse_message(bencode(value))
     except ProtocolError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("ip", "seen"),
+    [
+        (b"\x08\x08\x01\x01\x0f\xa1", Address("8.8.1.1", 4001)),
+        (b"\x08\x08\x01\x01", None),
+        (bytes(18), None),
+        (7, None),
+    ],
+)
+def test_the_address_that_a_node_sees_is_read(ip: Any, seen: Address | None) -> None:
+    body = {b"id": bytes(20)}
+    message = parse_message(bencode({b"ip": ip, b"r": body, b"t": b"ab", b"y": b"r"}))
+    assert isinstance(message, KrpcResponse)
+    assert message.seen == seen

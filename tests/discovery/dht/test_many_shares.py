@@ -58,6 +58,7 @@ class Wire:
     """What the client uses as its UDP socket."""
 
     send_error = None
+    local_port = 40_000
 
     def __init__(self, world: World, handle: Callable[[bytes, Address], None]) -> None:
         self._world = world

@@ -21,6 +21,7 @@ from tests.helpers.sealed import (
 )
 
 HTTP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".ljust(300)
+KNOCK = make_knock(KEYS)
 GARBAGE = {
     **{f"{size} bytes": os.urandom(size) for size in (0, 1, 65, 66, 67, 300, 70_000)},
     **{f"{size} bytes of HTTP": HTTP[:size] for size in (1, 65, 66, 67, 300)},
@@ -31,7 +32,7 @@ GARBAGE = {
     "BitTorrent": b"\x13BitTorrent protocol" + bytes(8) + os.urandom(40),
     "a message": b"\x15\x82\xa4type\xa7request\xa5index\x00" + bytes(40),
     "a knock of another share": make_knock(OTHER_KEYS),
-    "a knock with one bit flipped": bytes((1,)).join((b"", make_knock(KEYS)[1:])),
+    "a knock with one bit flipped": bytes((KNOCK[0] ^ 1,)) + KNOCK[1:],
 }
 
 

@@ -123,7 +123,8 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         reason = (
             f"found {state.found} {'peer' if is_one else 'peers'} but could not "
             f"connect to {'it' if is_one else 'any of them'}; check that the share is "
-            "still served there, and the firewalls in between."
+            "still served there, and the firewalls in between, or name a relay on both "
+            f"sides with {option('--relay', 'HOST:PORT')}."
         )
         return Stall(Cause.UNREACHABLE, reason)
     chunks = state.unavailable

@@ -15,6 +15,7 @@ from shoal.core.wire.messages import encode_frame, encode_varint, message_decode
 
 __all__ = [
     "MAX_BITFIELD",
+    "MAX_MEET_WAIT",
     "MAX_PEERS",
     "MAX_RANGES",
     "BitfieldPiece",
@@ -25,6 +26,7 @@ __all__ = [
     "Goodbye",
     "Have",
     "Hello",
+    "Meeting",
     "OriginFetch",
     "Page",
     "Peers",
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 MAX_PEERS = 50  # addresses in one message
+MAX_HOST = 64  # characters of an IP address; the longest has 45
+MAX_MEET_PORTS = 2  # ports at which one peer may be reached
+MAX_MEET_WAIT = 2000  # milliseconds
 MAX_RANGES = 4096  # ranges in one announcement
 MAX_ROOT = 8192  # bytes of a root record
 MAX_BITFIELD = 65536  # bytes in one message; larger bitfields take several
@@ -52,6 +57,7 @@ MAX_BLOCK_HASHES = 8192  # bytes: the hashes of these blocks
 Index: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Port: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Range: TypeAlias = tuple[Index, Index]
+Host: TypeAlias = Annotated[str, Meta(max_length=MAX_HOST)]
 
 
 class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=True):
@@ -64,6 +70,8 @@ class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=Tr
     bitfield: Annotated[bytes, Meta(max_length=MAX_BITFIELD)] | None = None
     """The chunks that the sender has; absent until it knows the root record. Empty if
     it does not fit: then its pieces follow."""
+    seen: tuple[Host, Port] | None = None
+    """The global IP address and port that the receiver has on this connection."""
 
 
 class BitfieldPiece(Struct, frozen=True, tag="bitfield", tag_field="type"):
@@ -197,6 +205,19 @@ class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
     """IP address and listening port of each."""
 
 
+class Meeting(Struct, frozen=True, tag="meet", tag_field="type"):
+    """Have the receiver dial a peer that is asked at the same time to dial it."""
+
+    host: Host
+    """Its IP address as the sender sees it."""
+    # As in `Peers`, an address that cannot be dialled is ignored.
+    ports: Annotated[list[int], Meta(min_length=1, max_length=MAX_MEET_PORTS)]
+    """The ports at which it may be reached: the one that it listens on, and the one
+    that it has dialled the sender from."""
+    wait: Annotated[int, Meta(ge=0, le=MAX_MEET_WAIT)]
+    """Milliseconds to wait, so that both dial at the same time."""
+
+
 class Goodbye(Struct, frozen=True, tag="goodbye", tag_field="type", omit_defaults=True):
     """Announce that the sender is about to leave."""
 
@@ -229,6 +250,7 @@ SealedMessage: TypeAlias = (
     | Cancel
     | Refuse
     | Peers
+    | Meeting
     | Goodbye
     | Want
     | WrongChunk
@@ -250,6 +272,7 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
         "cancel",
         "refuse",
         "peers",
+        "meet",
         "goodbye",
         "want",
         "wrong",

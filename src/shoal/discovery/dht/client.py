@@ -58,8 +58,8 @@ class DhtDiscovery:
     IPv6 addresses are two networks (BEP 32), and this is a client of that which `bind`
     belongs to; `dual.DualDht` uses both. Nothing is sent unless `is_usable`.
     `announced` returns the number by which a port of ours is dialled from the internet.
-    `interval`, `retry`, `seek`, `timeout` (all in seconds) and `rng` exist for tests,
-    which cannot wait.
+    `on_seen` is called with the host of a node, the address that it has seen us at, and
+    our UDP port. The other options, times in seconds, are for tests, which cannot wait.
     """
 
     name = "dht"
@@ -77,6 +77,7 @@ class DhtDiscovery:
         is_usable: Callable[[], bool] = lambda: True,
         announced: Callable[[int], int] = lambda port: port,
         rng: Random | None = None,
+        on_seen: Callable[[str, Address, int], None] = lambda node, seen, port: None,
     ) -> None:
         self.sibling: DhtDiscovery | None = None
         """The client of the other network, to which the nodes found are passed on."""
@@ -99,6 +100,7 @@ class DhtDiscovery:
             resolver=resolver,
             family=self._family,
         )
+        self._on_seen = on_seen
         self._udp = UdpClient(bind, self._on_datagram)
         self._known = KnownNodes()
         self._suggested: dict[Address, DhtNode] = {}
@@ -369,7 +371,10 @@ class DhtDiscovery:
         now = asyncio.get_running_loop().time()
         for search, lookup in waiting:
             peers = lookup.on_message(message, source, now)
-            search.schedule.on_peers(peers)
+            for node, seen in lookup.take_seen():
+                self._on_seen(node.host, seen, self._udp.local_port)
+            ours = search.port and self._announced(search.port)
+            search.schedule.on_peers(each for each in peers if each.port != ours)
             search.queue.put(peers)
             search.has_changed.set()
 

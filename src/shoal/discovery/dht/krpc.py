@@ -88,6 +88,8 @@ class KrpcResponse:
     """The same, with IPv6 addresses."""
     peers: tuple[Address, ...] = ()
     """Peers of the topic; nothing about them has been checked."""
+    seen: Address | None = None
+    """The address that our query came from, as the responding node saw it (BEP 42)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def parse_message(data: bytes) -> KrpcMessage:
     match message.get(b"y"):
         case b"r":
             is_swapped = message.get(b"v") == _SWAPS_PORTS
-            return _parse_response(tid, message.get(b"r"), is_swapped=is_swapped)
+            seen = _parse_seen(message.get(b"ip"))
+            return _parse_response(tid, message.get(b"r"), seen, is_swapped=is_swapped)
         case b"e":
             return KrpcError(tid)
         case _:
@@ -174,8 +177,14 @@ def _build_query(
     return bencode({b"a": arguments, b"q": name, b"ro": 1, b"t": tid, b"y": b"q"})
 
 
+def _parse_seen(value: BencodeValue | None) -> Address | None:
+    if not isinstance(value, bytes) or len(value) != _PEER_SIZE:
+        return None  # another address family, or a mistake that concerns nothing else
+    return _parse_peer(value)
+
+
 def _parse_response(
-    tid: bytes, body: BencodeValue | None, *, is_swapped: bool
+    tid: bytes, body: BencodeValue | None, seen: Address | None, *, is_swapped: bool
 ) -> KrpcResponse:
     if not isinstance(body, dict):
         raise ProtocolError("a DHT response without a body")
@@ -188,7 +197,7 @@ def _parse_response(
     nodes = _parse_nodes(body.get(b"nodes", b""), _PEER_SIZE)
     nodes6 = _parse_nodes(body.get(b"nodes6", b""), _PEER_SIZE_V6)
     peers = _parse_values(body.get(b"values", []), is_swapped=is_swapped)
-    return KrpcResponse(tid, node_id, token, nodes, nodes6, peers)
+    return KrpcResponse(tid, node_id, token, nodes, nodes6, peers, seen)
 
 
 def _parse_nodes(data: BencodeValue, peer_size: int) -> tuple[DhtNode, ...]:

@@ -126,6 +126,7 @@ class Lookup:
         """How many nodes have confirmed the announcement."""
         self.others: dict[Address, DhtNode] = {}
         """Nodes with addresses of the other family that were named."""
+        self._seen: list[tuple[Address, Address]] = []
         for address in bootstrap:
             self._candidates.add_bootstrap(address)
         for node in nodes:
@@ -155,6 +156,11 @@ class Lookup:
             for each in self._candidates
             if each.state is NodeState.ANSWERED and each.id is not None
         ]
+
+    def take_seen(self) -> list[tuple[Address, Address]]:
+        """Return nodes that have responded since, each with the address it sees."""
+        seen, self._seen = self._seen, []
+        return seen
 
     def nearest(self) -> list[DhtNode]:
         """Return the k closest nodes that have responded, the closest first."""
@@ -203,6 +209,8 @@ class Lookup:
                 candidate.state = NodeState.FAILED
             return []
         self._slowest = max(self._slowest, now - query.sent_at)
+        if message.seen is not None:
+            self._seen.append((source, message.seen))
         if query.method is _Method.ANNOUNCE:
             self.announced += 1
             return []

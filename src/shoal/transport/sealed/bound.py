@@ -13,6 +13,7 @@ import os
 import socket
 
 from shoal.core.names.address import Address
+from shoal.net.socket_names import family_of, name_of
 
 __all__ = ["can_share", "connect_from", "share_port"]
 
@@ -50,7 +51,7 @@ async def connect_from(port: int, address: Address) -> socket.socket:
 
 
 async def _connect(port: int, address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    family = family_of(address.host)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -61,7 +62,7 @@ async def _connect(port: int, address: Address) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(("", port))
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, (address.host, address.port))
+        await loop.sock_connect(sock, name_of(address.host, address.port))
     except BaseException:
         sock.close()
         raise

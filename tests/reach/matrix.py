@@ -1,0 +1,126 @@
+"""Measure who can fetch from whom, for every two kinds of NAT.
+
+A sharer has a folder of two files, of one chunk each. The getter fetches one of them.
+In the second half of the measurement there is no DHT, but a public peer that both know,
+which has the other file only: it can introduce the two, and serve neither.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.helpers.commands import link_of
+from tests.helpers.nats import Home, Internet, Nat
+from tests.helpers.programs import Program, shoal
+
+__all__ = ["NO_DISCOVERY", "PORT", "Pair", "by_common_peer", "by_dht", "every_pair"]
+
+CHUNK = 64 << 10  # bytes
+IDLE = 40.0  # seconds for which a sharer is left alone: its first lookups are over
+DHT_PATIENCE = 60  # seconds that a getter waits for its chunk
+COMMON_PATIENCE = 20  # seconds
+AT_ONCE = 4  # getters; more would measure the processor
+PORT = 4001  # of the common peer
+NO_DISCOVERY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
+
+
+class Pair(NamedTuple):
+    """Name a sharer and a getter by what is between them and the internet."""
+
+    sharer: Nat
+    getter: Nat
+
+
+class _Share(NamedTuple):
+    pair: Pair
+    home: Home
+    getter: Home
+    program: Program
+    folder: Path
+
+
+def every_pair() -> list[Pair]:
+    """Return each kind of sharer with each kind of getter."""
+    return [Pair(sharer, getter) for sharer in Nat for getter in Nat]
+
+
+def by_dht(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, float | None]]:
+    """Yield the seconds from the getter's start to its chunk, None if it got none.
+
+    The DHT is the only third party.
+    """
+    with Internet() as net:
+        options = ("--no-lan", "--dht-bootstrap", net.start_dht())
+        shares = [_share(net, pair, folder, *options) for pair in pairs]
+        links = [link_of(share.program) for share in shares]
+        time.sleep(IDLE)
+        yield from _fetch_all(shares, links, DHT_PATIENCE, *options)
+
+
+def by_common_peer(
+    pairs: list[Pair], folder: Path
+) -> Iterator[tuple[Pair, float | None]]:
+    """Yield as `by_dht` does, with one common peer instead of the DHT."""
+    for pair in pairs:
+        with Internet() as net:
+            common = net.add_home(Nat.PUBLIC)
+            peer = ("--peer", f"{common.address}:{PORT}")
+            share = _share(net, pair, folder, *peer, env=NO_DISCOVERY)
+            link = link_of(share.program)
+            words = ("get", link, "-o", share.folder / "common", "--include", "a")
+            seeding = net.enter_context(
+                shoal(
+                    *(*words, "--seed", "--port", PORT),
+                    ns=common.namespace,
+                    env=NO_DISCOVERY,
+                )
+            )
+            seeding.wait_line("verified")
+            yield next(
+                _fetch_all([share], [link], COMMON_PATIENCE, *peer, env=NO_DISCOVERY)
+            )
+
+
+def _share(
+    net: Internet,
+    pair: Pair,
+    folder: Path,
+    *options: str,
+    env: dict[str, str] | None = None,
+) -> _Share:
+    """Start to share a folder of its own, with files `a` and `b`."""
+    home, getter = net.add_home(pair.sharer), net.add_home(pair.getter)
+    own = folder / f"{pair.sharer.name}-{pair.getter.name}".lower()
+    shared = own / "shared"
+    shared.mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        data = random.Random(f"{own.name} {name}").randbytes(CHUNK)
+        (shared / name).write_bytes(data)
+    words = ("share", shared, "--chunk-size", "64K", *options)
+    program = net.enter_context(shoal(*words, ns=home.namespace, env=env))
+    return _Share(pair, home, getter, program, own)
+
+
+def _fetch_all(
+    shares: list[_Share],
+    links: list[str],
+    patience: int,
+    *options: str,
+    env: dict[str, str] | None = None,
+) -> Iterator[tuple[Pair, float | None]]:
+    def fetch(share: _Share, link: str) -> tuple[Pair, float | None]:
+        out = share.folder / "out"
+        words = ("get", link, "-o", out, "--include", "b", "--timeout", patience)
+        started = time.monotonic()
+        with shoal(*words, *options, ns=share.getter.namespace, env=env) as getting:
+            code = getting.finish(patience + 30).code
+        taken = time.monotonic() - started
+        if code == 0:
+            assert (out / "b").read_bytes() == (share.folder / "shared/b").read_bytes()
+        return share.pair, taken if code == 0 else None
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield from threads.map(fetch, shares, links)

@@ -1,0 +1,136 @@
+"""Machines behind NATs find each other and connect, with a DHT of libtorrent or a peer.
+
+`python -m tests.reach` measures every pair.
+"""
+
+import importlib.util
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import link_of
+from tests.helpers.nats import Home, Internet, Nat, missing_nats
+from tests.helpers.programs import Program, shoal
+from tests.helpers.requirements import require
+from tests.reach.matrix import NO_DISCOVERY, PORT, Pair, by_common_peer, by_dht
+
+pytestmark = pytest.mark.interop
+
+CODE = r"[0-9]{4}(-[a-z]+){3}"
+PRESERVING = Pair(Nat.PRESERVING, Nat.PRESERVING)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nats() -> None:
+    require(missing_nats())
+
+
+def require_libtorrent() -> None:
+    if importlib.util.find_spec("libtorrent") is None:
+        require("libtorrent is not installed (it has no wheel for Python 3.14)")
+
+
+@pytest.mark.parametrize(
+    "pair", [PRESERVING, Pair(Nat.CHANGING, Nat.FIREWALL)], ids=["same", "other"]
+)
+def test_a_common_peer_brings_two_together_that_let_no_one_in(
+    pair: Pair, tmp_path: Path
+) -> None:
+    ((_, seconds),) = by_common_peer([pair], tmp_path)
+    assert seconds is not None
+
+
+def test_two_that_cannot_meet_exchange_chunks_through_a_third(tmp_path: Path) -> None:
+    """It downloads as well, and both can dial it."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(random.Random(7).randbytes(1 << 20))
+    with Internet() as internet:
+        sharer, getter = (internet.add_home(Nat.SYMMETRIC) for _ in range(2))
+        public = internet.add_home(Nat.PUBLIC)
+        peer = ("--peer", f"{public.address}:{PORT}")
+        with ExitStack() as stack:
+
+            def start(home: Home, *words: object) -> Program:
+                program = shoal(*words, ns=home.namespace, env=NO_DISCOVERY)
+                return stack.enter_context(program)
+
+            link = link_of(start(sharer, "share", source, *peer))
+            third = ("get", link, "-o", tmp_path / "third", "--seed", "--port", PORT)
+            start(public, *third)
+            getting = start(getter, "get", link, "-o", out, "--timeout", 20, *peer)
+            assert getting.finish(40).code == 0
+            assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[tuple[Internet, str]]:
+    """Yield an internet, and a node of its DHT."""
+    require_libtorrent()
+    with Internet() as made:
+        yield made, made.start_dht()
+
+
+@pytest.mark.long
+def test_doctor_names_the_kind_of_nat(net: tuple[Internet, str]) -> None:
+    internet, bootstrap = net
+    expected = {
+        Nat.PUBLIC: "No NAT: this machine has the address {}",
+        Nat.FIREWALL: "No NAT: this machine has the address {}",
+        Nat.NESTED: "Behind a NAT that keeps ports; seen from the internet as {}",
+        Nat.CHANGING: "Behind a NAT that changes ports; seen from the internet as {}",
+        Nat.SYMMETRIC: "Behind a NAT that draws a new port for each connection, as {}",
+    }
+    with ExitStack() as stack:
+        words = ("doctor", "--no-lan", "--dht-bootstrap", bootstrap)
+        homes = [internet.add_home(nat) for nat in expected]
+        programs = [
+            stack.enter_context(shoal(*words, ns=home.namespace)) for home in homes
+        ]
+        for said, home, program in zip(expected.values(), homes, programs, strict=True):
+            assert said.format(home.address) in program.finish(30).stdout.decode()
+
+
+@pytest.mark.long
+def test_two_behind_nats_meet_by_the_dht_alone(
+    net: tuple[Internet, str], tmp_path: Path
+) -> None:
+    internet, bootstrap = net
+    options = ("--no-lan", "--dht-bootstrap", bootstrap)
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(random.Random(6).randbytes(1 << 20))
+    sharer, getter = (internet.add_home(Nat.PRESERVING) for _ in range(2))
+    with shoal("share", source, *options, ns=sharer.namespace) as sharing:
+        words = ("get", link_of(sharing), "-o", out, "--timeout", 60)
+        with shoal(*words, *options, ns=getter.namespace) as getting:
+            assert getting.finish(90).code == 0
+    assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.long
+def test_a_code_is_redeemed_and_its_share_fetched_behind_nats(
+    net: tuple[Internet, str], tmp_path: Path
+) -> None:
+    internet, bootstrap = net
+    options = ("--no-lan", "--dht-bootstrap", bootstrap)
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(random.Random(8).randbytes(1 << 20))
+    sharer, getter = (internet.add_home(Nat.PRESERVING) for _ in range(2))
+    with shoal("share", source, "--code", *options, ns=sharer.namespace) as sharing:
+        code = sharing.wait_line(CODE, stream="out")[0]
+        with shoal("get", code, "-o", out, *options, ns=getter.namespace) as getting:
+            assert getting.finish(90).code == 0
+    assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_sharer_that_was_alone_for_long_is_reached_within_half_a_minute(
+    tmp_path: Path,
+) -> None:
+    require_libtorrent()
+    pairs = [PRESERVING, Pair(Nat.NESTED, Nat.FIREWALL)]
+    for _, seconds in by_dht(pairs, tmp_path):
+        assert seconds is not None
