@@ -64,7 +64,12 @@ NO_DESCRIPTORS = (
 
 
 _words = {"are_of_command_line": False}
-_ARGUMENTS = {"--peer": "peers", "--origin": "origins", "-f": "overwrite"}
+_ARGUMENTS = {
+    "--peer": "peers",
+    "--relay": "relays",
+    "--origin": "origins",
+    "-f": "overwrite",
+}
 """The arguments of the Python API whose names are not those of their flags."""
 
 
@@ -166,6 +171,19 @@ class UnfinishedError(ShoalError):
     """The download stopped half-way and can be resumed."""
 
     exit_code = 7
+    what: str | None = None
+    """What happened, without the advice to call it again; None if there is none."""
+
+    @classmethod
+    def again(cls, what: str, purpose: str = "") -> "UnfinishedError":
+        """Return an error with the advice to call it again.
+
+        `error = shoal.UnfinishedError.again("Half was copied", " to copy the rest")`:
+        the message is one sentence, with the advice between the two texts.
+        """
+        error = cls(f"{what}; {run_again()}{purpose}.")
+        error.what = f"{what}."
+        return error
 
 
 class CodeError(ShoalError):

@@ -5,18 +5,21 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import ANSWER_SIZE
 from shoal.core.names.address import Address, parse_address
 from shoal.core.names.link import parse_link
+from shoal.core.wire.sealed_messages import Refuse
 from shoal.errors import PeerError
 from shoal.transport.sealed.port import dial_sealed
 from tests.adversary.greedy import dialling
 from tests.adversary.holders import learn
 from tests.helpers.badholders import FlipsABit
 from tests.helpers.commands import free_port, link_of, peer_of, run, share
+from tests.helpers.holder import Holder, Holding, Talk, make_holding
 from tests.helpers.relay import PlainRelay
 from tests.helpers.sealed import Plain, answer_to, make_knock
 
@@ -24,6 +27,7 @@ __all__ = ["DOWNLOADERS"]
 
 DATA = bytes(range(256)) * 8192
 LIARS = 3  # fewer than there may be at a host before it is distrusted
+MOST_REQUESTS = 500  # to sources that are busy; without pauses, thousands a second
 KNOCKS = 40  # of each kind
 LOCAL = "127.0.0.1"
 
@@ -56,6 +60,31 @@ def ban_by_a_claimed_port(folder: Path) -> None:
             ended = program.finish(50)
     assert ended.code == 0, ended
     assert out.read_bytes() == DATA
+
+
+class Busy(Holder):
+    """Refuse every request, as if too many were waiting."""
+
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send(Refuse(index, "busy"))
+
+
+def sources_that_are_always_busy(folder: Path) -> None:
+    """Answer a downloader's requests with refusals, on several connections."""
+    asyncio.run(_be_busy(make_holding(DATA), folder / "out"))
+
+
+async def _be_busy(holding: Holding, out: Path) -> None:
+    async with AsyncExitStack() as stack:
+        words: list[object] = ["get", holding.link, "-o", out, "--timeout", 5]
+        busy = [await stack.enter_async_context(Busy(holding)) for _ in range(4)]
+        for holder in busy:
+            words += ["--peer", holder.address]
+        with run(*words) as program:
+            ended = await asyncio.to_thread(program.finish, 50)
+            assert ended.code in (3, 7), ended
+    requests = sum(len(holder.requested) for holder in busy)
+    assert 0 < requests < MOST_REQUESTS, f"{requests} requests were sent"
 
 
 def first_message_at_another_node(folder: Path) -> None:
@@ -114,6 +143,11 @@ async def _measure(
 
 DOWNLOADERS: dict[str, Callable[[Path], None]] = {
     case.__name__: case
-    for case in (ban_by_a_claimed_port, first_message_at_another_node, time_of_refusals)
+    for case in (
+        ban_by_a_claimed_port,
+        sources_that_are_always_busy,
+        first_message_at_another_node,
+        time_of_refusals,
+    )
 }
 """All cases by name; each is given an empty folder."""

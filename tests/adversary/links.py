@@ -3,14 +3,24 @@
 They may use up neither the memory nor the processor of this machine.
 """
 
+import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from shoal.core.crypto.hashes import root_digest
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.hash_table import level_counts
+from shoal.core.manifest.pages import PageKey
+from shoal.core.manifest.root import MAX_CHUNKS, VERSION, Root, encode_root
+from shoal.core.names.link import Link
+from tests.helpers.badholders import Silent
 from tests.helpers.commands import link_of, peak_rss, peer_of, run, share
+from tests.helpers.holder import Holding, Talk
 
 __all__ = ["LINKS"]
 
@@ -18,6 +28,9 @@ DEEP = 14  # folders, one in the other, of the longest names
 FILES = 12_000  # with paths of 3,900 bytes: a table of 45 MiB
 MOST_PEAK = 256 << 10  # KiB of memory that a command may use at any time
 PATIENCE = 60.0  # seconds
+CHUNK_SIZE = 16_384  # bytes: the smallest, so that there are most
+HOLDERS = 12
+MOST_LARGE_PEAK = 640 << 10  # KiB with the most chunks: a bitfield has 8 MiB
 
 
 def archives_of_long_names(folder: Path) -> None:
@@ -62,7 +75,50 @@ def _make_long_names(top: Path) -> None:
         os.close(at)
 
 
+class Patterned(Silent):
+    """Have every second chunk, and send neither chunks nor pages."""
+
+    @property
+    def bitfield(self) -> bytes:
+        return b"\xaa" * (self.holding.chunks.count // 8)
+
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        pass
+
+
+def most_chunks(folder: Path) -> None:
+    """Read a share of as many chunks as there may be; many holders have every second.
+
+    Such a share needs no more than a root record with invented hashes.
+    """
+    hashes = os.urandom(32 * level_counts(MAX_CHUNKS)[-1])
+    size = MAX_CHUNKS * CHUNK_SIZE
+    root = encode_root(
+        Root(chunk_size=CHUNK_SIZE, hashes=hashes, name="x", size=size, version=VERSION)
+    )
+    chunks = Chunks(size, CHUNK_SIZE)
+    link = Link(root_digest(root))
+    asyncio.run(_read(Holding(link, root, {}, chunks, bytes)))
+
+
+async def _read(holding: Holding) -> None:
+    async with AsyncExitStack() as stack:
+        words: list[object] = ["cat", holding.link, "--range", "0-9", "--timeout", 6]
+        for _ in range(HOLDERS):
+            holder = await stack.enter_async_context(Patterned(holding))
+            words += ["--peer", holder.address]
+        with run(*words) as reading:
+            peak = 0
+            while reading.running:
+                with suppress(AssertionError, OSError):  # it may end meanwhile
+                    peak = max(peak, peak_rss(reading))
+                await asyncio.sleep(0.1)
+            ended = reading.finish(PATIENCE)
+            assert ended.code == 3, ended
+    assert peak <= MOST_LARGE_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
+
+
 LINKS: dict[str, Callable[[Path], None]] = {
-    case.__name__: case for case in (archives_of_long_names,)
+    case.__name__: case for case in (archives_of_long_names, most_chunks)
 }
 """All cases by name; each is given an empty folder."""

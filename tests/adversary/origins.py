@@ -7,12 +7,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.helpers.commands import link_of, peer_of, run, share
+from tests.helpers.commands import link_of, peak_rss, peer_of, run, share
 
 __all__ = ["ORIGINS"]
 
@@ -23,6 +23,8 @@ LARGE = (
 )
 TIMEOUT = 6  # seconds without a chunk until the download ends
 MOST_SENT = 16 << 20  # bytes that a hostile origin may get rid of, in all connections
+MOST_PEAK = 288 << 10  # KiB of memory that a command may use at any time
+NOTHING: Mapping[bytes, bytes] = {}
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIDSECRET",
     "AWS_SECRET_ACCESS_KEY": "secretkey",
@@ -31,14 +33,19 @@ KEYS = {
 
 
 class Server:
-    """A server that says the same for ever, or answers once, on each connection."""
+    """A server that says the same for ever, or answers once, on each connection.
 
-    def __init__(self, said: bytes, *, endless: bool) -> None:
+    What it says `first` depends on the method; to HEAD it then says no more.
+    """
+
+    def __init__(
+        self, said: bytes, *, endless: bool, first: Mapping[bytes, bytes]
+    ) -> None:
         self.requests: list[bytes] = []
         """The first bytes of each connection."""
         self.sent = 0
         """Bytes that clients have accepted."""
-        self._said, self._endless = said, endless
+        self._said, self._endless, self._first = said, endless, first
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         """The port that it listens at."""
@@ -53,7 +60,12 @@ class Server:
     def _answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):
             client.settimeout(20)
-            self.requests.append(client.recv(65536))
+            request = client.recv(65536)
+            self.requests.append(request)
+            method = request.partition(b" ")[0]
+            client.sendall(self._first.get(method, b""))
+            if method == b"HEAD" and method in self._first:
+                return
             while True:
                 self.sent += client.send(self._said)
                 if not self._endless:
@@ -66,9 +78,11 @@ class Server:
 
 
 @contextmanager
-def serving(said: bytes, *, endless: bool = False) -> Iterator[Server]:
-    """Run a server in a thread."""
-    server = Server(said, endless=endless)
+def serving(
+    said: bytes, *, endless: bool = False, first: Mapping[bytes, bytes] = NOTHING
+) -> Iterator[Server]:
+    """Run a server in a thread; `first` is what it says before, by the method."""
+    server = Server(said, endless=endless, first=first)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -84,8 +98,11 @@ def _get(
     *,
     in_link: bool = False,
     env: dict[str, str] | None = None,
-) -> None:
-    """Fetch a share whose only peer leaves: origins are asked for what no peer has."""
+) -> int:
+    """Fetch a share whose only peer leaves: origins are asked for what no peer has.
+
+    Returns the most memory, in KiB, that the command has used at a time.
+    """
     source, out = folder / "x", folder / "out"
     source.write_bytes(DATA)
     with share(source, "--limit-up", len(DATA) // 8) as sharer:
@@ -97,9 +114,15 @@ def _get(
             while not any(folder.glob(".out.*/data")) and program.running:
                 time.sleep(0.01)
             sharer.kill()
+            peak = 0
+            while program.running:
+                with suppress(AssertionError, OSError):  # it may end meanwhile
+                    peak = max(peak, peak_rss(program))
+                time.sleep(0.05)
             ended = program.finish(50)
     assert ended.code in (3, 7), ended
     assert not out.exists()
+    return peak
 
 
 def _says_without_end(said: bytes, folder: Path) -> None:
@@ -147,6 +170,19 @@ def redirect_sends_no_s3_key(folder: Path) -> None:
                 assert secret.encode() not in each, each
 
 
+def bucket_without_end(folder: Path) -> None:
+    """Send an endless object in response to a request for a part of it."""
+    start = f"HTTP/1.1 206 x\r\nContent-Length: {1 << 40}\r\n\r\n".encode()
+    size = f"HTTP/1.1 200 x\r\nContent-Length: {len(DATA)}\r\n\r\n".encode()
+    first = {b"HEAD": size, b"GET": start}
+    with serving(bytes(1 << 20), endless=True, first=first) as server:
+        env = {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}"}
+        env["HOME"] = os.devnull
+        peak = _get(folder, "s3://bucket/x", env=env)
+        assert any(each.startswith(b"GET") for each in server.requests)
+    assert peak <= MOST_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
+
+
 ORIGINS: dict[str, Callable[[Path], None]] = {
     "interim_without_end": partial(_says_without_end, INTERIM * 100),
     "large_interim_without_end": partial(_says_without_end, LARGE),
@@ -156,5 +192,6 @@ ORIGINS: dict[str, Callable[[Path], None]] = {
     "origin_redirects_with_password": origin_redirects_with_password,
     "link_sends_no_s3_key": link_sends_no_s3_key,
     "redirect_sends_no_s3_key": redirect_sends_no_s3_key,
+    "bucket_without_end": bucket_without_end,
 }
 """All cases by name; each is given an empty folder."""

@@ -274,6 +274,14 @@ def exhaust(limit: HostLimit, host: str, now: float = 0.0) -> int:
     return count
 
 
+def test_what_costs_as_much_as_several_counts_as_several() -> None:
+    limit = HostLimit(burst=10.0, rate=2.0)
+    limit.weight = 5.0
+    assert [limit.admits("192.0.2.1", 0.0) for _ in range(3)] == [True, True, False]
+    assert not limit.admits("192.0.2.1", 2.0)
+    assert limit.admits("192.0.2.1", 2.5)
+
+
 def test_a_burst_of_handshakes_may_fail_and_then_a_few_a_second() -> None:
     limit = HostLimit()
     assert exhaust(limit, HOST) == HANDSHAKE_BURST

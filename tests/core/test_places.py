@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.places import Owner, most_crowded
+from shoal.core.places import (
+    MAX_BITFIELDS,
+    MAX_CONNECTIONS,
+    MIN_CONNECTIONS,
+    Owner,
+    most_crowded,
+    places_of,
+)
 
 
 def leaving(holders: Sequence[Owner], newcomer: Owner) -> set[Owner]:
@@ -28,6 +35,12 @@ def test_at_the_same_host_the_node_id_with_the_most_places_makes_room() -> None:
     assert leaving([("a", 1), ("a", 1), ("a", 2)], ("a", 3)) == {("a", 1)}
     assert leaving([("a", 1), ("a", 2)], ("a", 3)) == set()
     assert leaving([("a", 1), ("a", 1)], ("a", 1)) == set()
+
+
+def test_the_bitfields_of_all_places_are_limited() -> None:
+    assert places_of(0) == places_of(1 << 18) == MAX_CONNECTIONS
+    assert places_of(10_000_000) * 10_000_000 // 8 <= MAX_BITFIELDS
+    assert places_of(1 << 26) == MIN_CONNECTIONS
 
 
 OWNERS = st.tuples(st.sampled_from("abc"), st.integers(0, 3))

@@ -1,5 +1,6 @@
 """A folder's page has plain links, and names are escaped."""
 
+import tracemalloc
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 
 import shoal
-from shoal.core.manifest.listing import Child, children
+from shoal.core.manifest.listing import Child, children, in_natural_order
 from shoal.core.manifest.manifest import Manifest
 from shoal.gateway import folders, shares
 from shoal.gateway.folders import FolderEntry, folder_page
@@ -202,6 +203,17 @@ async def test_a_folder_is_listed_while_its_files_are_looked_up(
     async with Holder(large) as holder, serving(holder) as gateway:
         assert (await get(gateway, "files/0/")).status == 200
     assert found_before[0] < folders.LINES + 3
+
+
+def test_names_of_very_many_numbers_are_sorted_without_much_memory() -> None:
+    found = [Child(f"{'a1' * 100}b{number}", None) for number in range(1000)]
+    tracemalloc.start()
+    try:
+        in_natural_order(found)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2_000 * len(found), most  # each name is split into a few parts
 
 
 async def test_folders_come_first_and_numbers_in_names_are_sorted_as_numbers() -> None:

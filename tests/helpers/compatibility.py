@@ -2,7 +2,8 @@
 
 A test of a real program has the mark `program(kind, name, version, what)`. With
 `-p tests.helpers.compatibility --compatibility FILE`, the run of these tests writes the
-page. `version` says how to find out the version:
+page; with `--keep-rows`, the rows of tests that were not run stay. `version` says how
+to find out the version:
 
     pip:NAME        the distribution NAME in the environment of the tests
     readers:NAME    the distribution NAME in .venv-readers
@@ -25,7 +26,7 @@ from typing import NamedTuple
 
 import pytest
 
-__all__ = ["KINDS", "Row", "find_version", "page_of", "rows_of"]
+__all__ = ["KINDS", "Row", "find_version", "page_of", "read_page", "rows_of"]
 
 ROOT = Path(__file__).parents[2]
 NODE_MODULES = ("tests/interop/node", "tests/interop/servers")
@@ -103,6 +104,19 @@ def rows_of(item: pytest.Item, result: str) -> Iterator[Row]:
         yield Row(kind, name, find_version(version), what, result, test)
 
 
+def read_page(text: str) -> Iterator[Row]:
+    """Yield the rows of a page."""
+    kinds = {title: kind for kind, title in KINDS.items()}
+    kind = ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            kind = kinds[line.removeprefix("## ")]
+        elif line.endswith("` |"):
+            cells = re.split(r"(?<!\\) \| ", line[2:-2])
+            *named, test = (each.replace("\\|", "|") for each in cells)
+            yield Row._make([kind, *named, test.strip("`")])
+
+
 def page_of(rows: list[Row]) -> str:
     """Return the page with these rows; those of one program and purpose are one."""
     worst: dict[tuple[str, str, str], Row] = {}
@@ -126,6 +140,9 @@ def page_of(rows: list[Row]) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that names the page."""
     parser.addoption("--compatibility", metavar="FILE", help="the page to write")
+    parser.addoption(
+        "--keep-rows", action="store_true", help="keep the rows of other tests"
+    )
 
 
 _rows: list[Row] = []
@@ -158,4 +175,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page."""
     path = session.config.getoption("--compatibility")
     if path and _rows:
-        Path(path).write_text(page_of(_rows))
+        page = Path(path)
+        others: list[Row] = []
+        if session.config.getoption("--keep-rows"):
+            new = {(row.name, row.what) for row in _rows}
+            listed = read_page(page.read_text())
+            others = [each for each in listed if (each.name, each.what) not in new]
+        page.write_text(page_of([*others, *_rows]))

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from shoal.core.names.address import Address
 from shoal.core.report.events import DownloadEvent
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.origin.reader import OriginReader
+from shoal.origin.parts import OriginReader
 from shoal.resources import Resources
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found

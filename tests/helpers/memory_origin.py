@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from shoal.errors import PeerError
-from shoal.origin.reader import Block, OriginFileError, Part
+from shoal.origin.parts import Block, OriginFileError, Part
 
 __all__ = ["Line", "MemoryOrigin"]
 

@@ -29,7 +29,9 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def put_into(address: str, bucket: str, files: Mapping[str, bytes]) -> None:
     """Make a bucket with these files by key; .gz files are labelled as compressed."""
-    with closing(boto3.client("s3", endpoint_url=address)) as client:
+    # The default session keeps the first credentials that it finds.
+    session = boto3.Session()
+    with closing(session.client("s3", endpoint_url=address)) as client:
         client.create_bucket(Bucket=bucket)
         for key, data in files.items():
             label = {"ContentEncoding": "gzip"} if key.endswith(".gz") else {}

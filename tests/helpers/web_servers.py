@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
-from stat import S_IROTH, S_IXOTH
-from tempfile import gettempdir
 from typing import NamedTuple
 
 import pytest
@@ -278,10 +276,6 @@ def serving_files(
     `work` is a folder for the server's own files.
     """
     with ExitStack() as stack:
-        for parent in (root, *root.parents):
-            # Some servers read as another user.
-            if parent.is_relative_to(gettempdir()) and str(parent) != gettempdir():
-                parent.chmod(parent.stat().st_mode | S_IXOTH | S_IROTH)
         names = {"root": root, "work": work, "port": free_port(), "behind": 0}
         if server.is_proxy:
             plain = next(each for each in SERVERS if each.is_cheap)

@@ -1,14 +1,7 @@
 """fsspec reads shares as `shoal://ID/path`."""
 
-import errno
-import gc
 import io
 import os
-import pickle
-import random
-import threading
-import weakref
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import rmtree
@@ -18,7 +11,6 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.callbacks import Callback
-from fsspec.config import set_conf_env, set_conf_files
 from fsspec.implementations.cached import (
     CachingFileSystem,
     SimpleCacheFileSystem,
@@ -28,53 +20,12 @@ from fsspec.implementations.dirfs import DirFileSystem
 from upath import UPath
 
 import shoal
-from shoal.errors import NotFoundError, UsageError
+from shoal.errors import NotFoundError
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
 from shoal.integrations.share_tree import DATE
 from shoal.integrations.upath import ShoalPath
-from tests.helpers.forking import in_child
 from tests.helpers.sharing import LOOPBACK, Share, near
-
-CHUNK = 16_384
-FILES = {
-    "a.txt": b"first\nsecond\n",
-    "deep/er/b.bin": random.Random(2).randbytes(20 * CHUNK),
-    "deep/er/odd ?*[x].txt": b"odd",
-    "deep/c.csv": b"x,y\n1,2\n",
-    "empty": b"",
-}
-BIG = FILES["deep/er/b.bin"]
-
-
-@pytest.fixture(autouse=True)
-def _clear_cache() -> Iterator[None]:
-    """Clear the file systems that fsspec would keep until the program ends."""
-    yield
-    kinds = (SimpleCacheFileSystem, WholeFileCacheFileSystem, CachingFileSystem)
-    for kind in (ShoalFileSystem, DirFileSystem, *kinds):
-        kind.clear_instance_cache()
-    gc.collect()
-
-
-@pytest.fixture
-def folder(tmp_path: Path, share: Share) -> shoal.BlockingShare:
-    """Share a folder."""
-    top = tmp_path / "model"
-    for path, data in FILES.items():
-        (top / path).parent.mkdir(parents=True, exist_ok=True)
-        (top / path).write_bytes(data)
-    return share(top, chunk_size=CHUNK)
-
-
-@pytest.fixture
-def fs(folder: shoal.BlockingShare) -> ShoalFileSystem:
-    """Return a file system that connects to the folder's peer."""
-    return ShoalFileSystem(**near(folder))
-
-
-def id_of(share: shoal.BlockingShare) -> str:
-    """Return a share's link without its scheme, as in a `shoal://` URL."""
-    return str(share.link).removeprefix("shoal:")
+from tests.integrations.conftest import BIG, CHUNK, FILES, id_of
 
 
 def test_ls_lists_folders(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
@@ -373,205 +324,3 @@ def test_a_single_file_is_found_with_and_without_its_name(
         assert file.read(9) == BIG[:9]
     with fsspec.open(f"shoal://{top}/one.bin", **near(one)) as file:
         assert file.read() == BIG
-
-
-def test_every_form_of_url_is_parsed(folder: shoal.BlockingShare) -> None:
-    top = id_of(folder)
-    strip = ShoalFileSystem._strip_protocol
-    forms = [
-        f"shoal://{top}/a/b",
-        f"shoal:{top}/a/b",
-        f"{top}/a/b/",
-        f"shoal://{top.upper()}/a/b",
-        f"shoal://{top}?peer=127.0.0.1:9/a/b",
-        f"shoal://{top},peer=127.0.0.1:9,origin=http%3A%2F%2Fh/a/b",
-    ]
-    assert {strip(form) for form in forms} == {f"{top}/a/b"}
-    assert strip(forms[:2]) == [f"{top}/a/b"] * 2
-    assert strip(f"shoal://{top}/what?#/x") == f"{top}/what?#/x"
-    with pytest.raises(UsageError):
-        fsspec.filesystem("shoal", **LOOPBACK).ls("shoal://nonsense/x")
-    with pytest.raises(FileNotFoundError, match="Name a share"):
-        fsspec.filesystem("shoal", **LOOPBACK).ls("shoal://")
-
-
-def test_hints_are_used_only_with_use_hints(
-    folder: shoal.BlockingShare,
-) -> None:
-    url = f"shoal://{id_of(folder)},peer=127.0.0.1:{folder.port}/a.txt"
-    with pytest.raises(NotFoundError):
-        with fsspec.open(url, timeout=0.3, **LOOPBACK) as file:
-            file.read()
-    with pytest.raises(NotFoundError):
-        with fsspec.open(url, timeout=0.3, use_hints="false", **LOOPBACK) as file:
-            file.read()
-    for yes in (True, "true", "1"):
-        with fsspec.open(url, use_hints=yes, **LOOPBACK) as file:
-            assert file.read() == FILES["a.txt"]
-
-
-def test_environment_variables_are_used(
-    folder: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SHOAL_LAN_ONLY", "1")
-    monkeypatch.setenv("SHOAL_NO_LAN", "1")
-    monkeypatch.setenv("SHOAL_INTERFACES", "127.0.0.1")
-    monkeypatch.setenv("SHOAL_PEER", f"127.0.0.1:{folder.port}")
-    with fsspec.open(f"shoal://{id_of(folder)}/a.txt") as file:
-        assert file.read() == FILES["a.txt"]
-
-
-def test_options_are_read_from_text(
-    folder: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    conf: dict[str, dict[str, Any]] = {}
-    monkeypatch.setattr("fsspec.config.conf", conf)
-    (tmp_path / "conf.ini").write_text(
-        f"[shoal]\nuse_hints = false\npeers = 127.0.0.1:{folder.port}\n"
-        "lan_only = true\nno_lan = 1\ntimeout = 20s\ninterfaces = 127.0.0.1\n"
-    )
-    set_conf_files(str(tmp_path), conf)
-    set_conf_env(conf, {"FSSPEC_SHOAL_PORT": "4555"})
-    fs = ShoalFileSystem(hints="peer=127.0.0.1:9")
-    settings = fs._loop_thread.settings
-    assert (settings.lan_only, settings.no_lan, settings.port) == (True, True, 4555)
-    assert (settings.timeout, fs._hints) == (20.0, "")
-    options = {**near(folder), "lan_only": "0", "no_lan": "false", "port": "0"}
-    text = ShoalFileSystem(**options)._loop_thread.settings
-    assert (text.lan_only, text.no_lan, text.port) == (False, False, 0)
-
-
-def test_options_that_do_not_exist_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'peer'; did you mean peers\?"):
-        ShoalFileSystem(peer="127.0.0.1:9")
-    with pytest.raises(UsageError, match=r"'use_hint'; did you mean use_hints\?"):
-        ShoalFileSystem(use_hint=True)
-    with pytest.raises(UsageError, match="'requester_pays'; remove it"):
-        ShoalFileSystem(requester_pays=True)
-    with pytest.raises(UsageError, match="use_hints: 'maybe' is neither yes nor no"):
-        ShoalFileSystem(use_hints="maybe")
-    # These mean something to every file system, or to the files that it opens.
-    ShoalFileSystem(asynchronous=False, skip_instance_cache=True, block_size=0)
-
-
-def test_options_of_open_may_be_given_to_the_file_system(
-    folder: shoal.BlockingShare,
-) -> None:
-    url = f"shoal://{id_of(folder)}/deep/er/b.bin"
-    with fsspec.open(url, block_size=CHUNK, cache_type="bytes", **near(folder)) as file:
-        assert file.read(5) == BIG[:5]
-        assert (file.blocksize, file.cache.name) == (CHUNK, "bytes")
-
-
-WRITES: list[Callable[[ShoalFileSystem, str], object]] = [
-    lambda fs, path: fs.mkdir(path),
-    lambda fs, path: fs.makedirs(path, exist_ok=True),
-    lambda fs, path: fs.rmdir(path),
-    lambda fs, path: fs.touch(path),
-    lambda fs, path: fs.put(__file__, path),
-    lambda fs, path: fs.put_file(__file__, path),
-    lambda fs, path: fs.upload(__file__, path),
-    lambda fs, path: fs.pipe(path, b"x"),
-    lambda fs, path: fs.pipe_file(path, b"x"),
-    lambda fs, path: fs.write_text(path, "x"),
-    lambda fs, path: fs.rm(path, recursive=True),
-    lambda fs, path: fs.rm_file(path),
-    lambda fs, path: fs.delete(path),
-    lambda fs, path: fs.cp(path, path + "2"),
-    lambda fs, path: fs.cp_file(path, path + "2"),
-    lambda fs, path: fs.mv(path, path + "2"),
-    lambda fs, path: fs.rename(path, path + "2"),
-    lambda fs, path: fs.get_mapper(path).__setitem__("x", b"x"),
-]
-
-
-@pytest.mark.parametrize("write", WRITES)
-def test_writing_raises(write: Callable[[ShoalFileSystem, str], object]) -> None:
-    # No share is needed to say so.
-    fs = ShoalFileSystem(**LOOPBACK, timeout=0.2)
-    with pytest.raises(OSError, match="Shares are read-only") as caught:
-        write(fs, "a" * 56 + "/a.txt")
-    assert caught.value.errno == errno.EROFS
-
-
-def test_opening_for_writing_raises(
-    fs: ShoalFileSystem, folder: shoal.BlockingShare
-) -> None:
-    with fs.open(f"{id_of(folder)}/a.txt") as file:
-        with pytest.raises(OSError, match="read-only"):
-            file.write(b"x")
-    for mode in ("wb", "ab", "xb", "w"):
-        with pytest.raises(OSError, match="read-only"):
-            fs.open(f"{id_of(folder)}/new", mode)
-
-
-def test_file_systems_and_files_are_picklable(
-    fs: ShoalFileSystem, folder: shoal.BlockingShare
-) -> None:
-    again = pickle.loads(pickle.dumps(fs))
-    assert again == fs
-    with fs.open(f"{id_of(folder)}/deep/er/b.bin") as file:
-        file.seek(5 * CHUNK)
-        with pickle.loads(pickle.dumps(file)) as copy:
-            assert isinstance(copy, ShoalFile)
-            assert copy.read() == BIG[5 * CHUNK :]
-    options = {"cache_type": "blockcache", "cache_options": {"maxblocks": 3}}
-    with fs.open(f"{id_of(folder)}/deep/er/b.bin", block_size=CHUNK, **options) as file:
-        with pickle.loads(pickle.dumps(file)) as copy:
-            assert (copy.cache.name, copy.cache.maxblocks) == ("blockcache", 3)
-            assert copy.read(5) == BIG[:5]
-    opened = fsspec.open(f"shoal://{id_of(folder)}/a.txt", **near(folder))
-    with pickle.loads(pickle.dumps(opened)) as file:
-        assert file.read() == FILES["a.txt"]
-
-
-def test_a_file_system_that_is_not_used_any_more_is_freed_at_once(
-    folder: shoal.BlockingShare,
-) -> None:
-    fs = ShoalFileSystem(**near(folder), skip_instance_cache=True)
-    fs.ls(id_of(folder))
-    gc.collect()
-    gc.disable()  # its node ends with it, and must not wait for the collector
-    try:
-        seen = weakref.ref(fs)
-        del fs
-        assert seen() is None
-    finally:
-        gc.enable()
-
-
-def test_threads_share_one_node(
-    fs: ShoalFileSystem, folder: shoal.BlockingShare
-) -> None:
-    path = f"shoal://{id_of(folder)}/deep/er/b.bin"
-
-    def read(position: int) -> bool:
-        with fsspec.open(path, **near(folder)) as file:
-            file.seek(position)
-            return bool(file.read(CHUNK) == BIG[position : position + CHUNK])
-
-    # The share's thread, and perhaps threads of earlier tests that are still ending.
-    before = set(threading.enumerate())
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(read, range(0, len(BIG), 3000)))
-    new = [each for each in threading.enumerate() if each not in before]
-    assert [each.name for each in new].count("shoal") == 1
-    assert folder.uploaded <= len(BIG) + CHUNK
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_process_reads_its_parents_files(
-    fs: ShoalFileSystem, folder: shoal.BlockingShare
-) -> None:
-    path = f"{id_of(folder)}/deep/er/b.bin"
-    with fs.open(path) as file:
-        assert file.read(5) == BIG[:5]
-
-        def work() -> None:
-            assert file.read(5 * CHUNK) == BIG[5 : 5 + 5 * CHUNK]
-            assert fs.cat_file(path, 0, 3) == BIG[:3]
-            fresh = fsspec.filesystem("shoal", **near(folder))
-            assert fresh.cat_file(path, -3) == BIG[-3:]
-
-        assert in_child(work) == 0
-        assert file.read() == BIG[5:]

@@ -9,6 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 from msgspec.structs import replace
@@ -40,9 +41,15 @@ def installed(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """Make a folder with what servers treat differently."""
-    top = tmp_path / "things"
+    # Apache reads as another user, and pytest lets none into its own folders.
+    with TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        yield _filled(Path(parent) / "things")
+
+
+def _filled(top: Path) -> Path:
     (top / "sub folder").mkdir(parents=True)
     random = Random(1)
     (top / "large.bin").write_bytes(random.randbytes(2_500_001))

@@ -111,6 +111,22 @@ def test_the_path_of_a_peer_follows_from_its_source_and_address(
     assert path_of(source, host) == path
 
 
+@pytest.mark.parametrize(
+    ("source", "host", "path"),
+    [
+        ("incoming", "8.8.8.8", "mapped"),
+        ("incoming", "192.168.0.4", "lan"),
+        ("incoming", "2a01::7", "direct"),
+        ("dht", "8.8.8.8", "direct"),
+        ("relayed", "8.8.8.8", "relayed"),
+    ],
+)
+def test_a_mapped_port_is_the_path_of_those_who_dial_it(
+    source: str, host: str, path: str
+) -> None:
+    assert path_of(source, host, is_mapped=True) == path
+
+
 def test_a_duration_is_counted_in_the_bucket_of_the_next_bound() -> None:
     durations = Durations()
     for seconds in (0.0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1] * 2):

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
-from shoal.origin.reader import OriginBusyError, OriginFileError, Part
+from shoal.origin.parts import OriginBusyError, OriginFileError, Part
 from shoal.origin.web import WebReader, parse_retry_after
 from tests.helpers.web_origin import web_origin
 

@@ -12,7 +12,7 @@ from fsspec.spec import AbstractFileSystem
 
 from shoal.errors import PeerError
 from shoal.origin.objects import ObjectReader
-from shoal.origin.reader import OriginFileError, Part
+from shoal.origin.parts import OriginFileError, Part
 
 DATA = bytes(range(256)) * 64
 

@@ -8,7 +8,7 @@ from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest
-from shoal.origin.reader import ChunkCollector, Part, parts_of
+from shoal.origin.parts import ChunkCollector, Part, parts_of
 from shoal.origin.source import runs_of
 from shoal.origin.web import parse_content_range
 

@@ -10,7 +10,7 @@ from yarl import URL
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
-from shoal.origin.reader import Part
+from shoal.origin.parts import Part
 from shoal.origin.session import proxy_of, user_of
 from shoal.origin.web import WebReader
 from tests.helpers.web_origin import web_origin

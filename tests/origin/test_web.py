@@ -11,8 +11,8 @@ from aiohttp import web
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
 from shoal.net.socket_names import family_of
-from shoal.origin.reader import OriginFileError, Part
-from shoal.origin.session import MAX_INTERIM
+from shoal.origin.parts import OriginFileError, Part
+from shoal.origin.responses import MAX_INTERIM
 from shoal.origin.web import MAX_REDIRECTS, AddressFilter, WebReader
 from tests.helpers.certificate import own_context
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin
@@ -420,3 +420,16 @@ async def test_a_redirect_takes_no_password_to_another_host() -> None:
         assert "Authorization" not in received
         assert "secret" not in str(dict(received))
         assert other.asked == [("f", "bytes=1000-3999")]
+
+
+async def test_a_long_entity_tag_is_remembered_by_its_hash() -> None:
+    async with web_origin({"f": DATA}) as origin:
+        origin.answer = with_header("ETag", '"' + "a" * 7000 + '"')(origin)
+        reader = trusted(origin.url + "f")
+        assert await read(reader, close=False) == EXPECTED
+        assert len(str(reader._validators)) < 500
+        assert await read(reader, close=False) == EXPECTED
+        assert "If-Range" not in origin.headers[-1]
+        origin.answer = with_header("ETag", '"' + "a" * 6999 + 'b"')(origin)
+        with pytest.raises(PeerError, match="changed"):
+            await read(reader)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES, EIO
 from pathlib import Path
@@ -216,3 +217,24 @@ def test_nothing_is_noted_as_served_once_the_node_is_closed(tmp_path: Path) -> N
     catalogue.mark_left(bytes(32))
     catalogue.mark_served(bytes(32), tmp_path)
     assert not list((tmp_path / "catalogue").glob(".serving*"))
+
+
+def test_an_entry_takes_little_more_memory_than_its_pages(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    digests = Random(1).randbytes(32 * 200_000)
+    size = CHUNK * 200_000
+    manifest = build_manifest("x", size, CHUNK, digests, salt=bytes(16))
+    link = Link(manifest.id)
+    tracemalloc.start()
+    try:
+        catalogue.add(link, tmp_path / "copy", manifest, FETCHED, flush=False)
+        _, adding = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert catalogue.find(link.id)
+        _, reading = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Encoded once to write it; to read it, as it is in the file and as pages.
+    assert adding < 1.9 * len(digests)
+    assert reading < 2.9 * len(digests)

@@ -95,7 +95,7 @@ async def test_several_paths_are_shared_again_from_the_catalogue(
     async with Node(here()) as node:
         link = (await node.share(paths, name="mixed")).link
         # Other files of the same folder do not replace them, the same ones do.
-        await node.share([tree / "top/b", tree / "top/a.txt"], name="mixed")
+        await node.share([tree / "top/a.txt", tree / "else/d"], name="mixed")
         await node.share(paths, name="mixed", new_link=True)
     entries = Catalogue.of_home(home, Disk()).entries()
     assert len(entries) == 2
@@ -135,6 +135,13 @@ async def test_links_to_files_are_followed_on_request(tree: Path) -> None:
         assert paths_of(share) == ["a.txt", "b/c", "inner", "outer"]
         expected = (tree / "else/d").read_bytes()
         assert await content_of(node, share, "outer") == expected
+        await node.verify(share.link, top, follow_symlinks=True)
+        with pytest.raises(VerificationError):
+            await node.verify(share.link, top)
+        (top / "outer").unlink()
+        (top / "outer").symlink_to("b/c")
+        with pytest.raises(VerificationError):
+            await node.verify(share.link, top, follow_symlinks=True)
     assert sorted(said) == [
         "'broken' is a link and is not shared.",
         "'folder' is a link to a folder and is not shared.",

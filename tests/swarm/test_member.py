@@ -7,7 +7,7 @@ import pytest
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.node.node import Node
-from shoal.swarm.member import is_usable, usable_hints
+from shoal.swarm.member import is_usable, usable_hints, usable_relays
 from shoal.transport.connection import Connection
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, make_holding
@@ -42,6 +42,18 @@ async def test_no_name_is_looked_up_where_the_user_keeps_to_some_networks() -> N
     hints = [Address("localhost", 4001), Address("127.0.0.1", 4002)]
     found = [each async for each in usable_hints(hints, ON_LOOPBACK)]
     assert found == [(Address("127.0.0.1", 4002), "hint")]
+
+
+async def test_relays_of_the_user_are_used_and_those_of_a_link_like_its_peers() -> None:
+    named, other = Address("8.8.8.8", 4100), Address("8.8.4.4", 4100)
+    hints = [named, other, Address("127.0.0.1", 4100), Address("8.8.4.4", 22)]
+
+    async def relays(settings: Settings) -> list[Address]:
+        return [relay async for relay, _ in usable_relays(hints, settings)]
+
+    assert await relays(Settings(relays=(named,))) == [named, other]
+    assert await relays(Settings(relays=(named,), lan_only=True)) == [named]
+    assert await relays(Settings(lan_only=True)) == []
 
 
 async def test_a_name_that_leads_to_loopback_is_not_dialled() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from shoal.errors import ShoalError, VerificationError
-from shoal.origin.reader import OriginBusyError
+from shoal.origin.parts import OriginBusyError
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_origin import Line, MemoryOrigin
 from tests.helpers.memory_peers import SIZE, fetch, manifest_of, source

@@ -4,11 +4,14 @@ import asyncio
 
 import pytest
 
+from shoal.core import places
 from shoal.core.limits import ARRIVAL_BURST
+from shoal.core.places import MAX_CONNECTIONS, places_of
 from shoal.core.send_budget import SLOW_TIME, WATCH_PERIOD
 from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from shoal.errors import PeerError
-from shoal.swarm.connections import MAX_CONNECTIONS, MAX_IDLE_PER_ADDRESS, USE_TIME
+from shoal.swarm import connections
+from shoal.swarm.connections import MAX_IDLE_PER_ADDRESS, USE_TIME
 from tests.helpers.holder import Chunk, Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
 from tests.helpers.memory_peers import (
@@ -141,6 +144,41 @@ async def test_who_was_dialled_makes_no_room() -> None:
         await asyncio.sleep(1)
         assert one.address in seed.peers
         assert len(seed.swarm.peers) == MAX_CONNECTIONS
+
+
+@virtual_time
+async def test_a_share_of_very_many_chunks_has_fewer_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(places, "MAX_BITFIELDS", 20 * -(-CONTENT.count // 8))
+    async with memory_net() as net:
+        late = net.join(MANIFEST.id).begin()
+        early = [talk_to(net, late) for _ in range(MAX_CONNECTIONS)]
+        await asyncio.sleep(1)
+        assert not any(each.is_lost for each in early)
+        # With the root record it learns how many chunks there are.
+        hello(early[30])
+        await asyncio.sleep(1)
+        expected = places_of(CONTENT.count)
+        assert sum(not each.is_lost for each in early) == expected < MAX_CONNECTIONS
+        assert not early[30].is_lost
+        talk_to(net, late)
+        await asyncio.sleep(1)
+        assert len(late.swarm.peers) == expected
+
+
+@virtual_time
+async def test_peers_with_large_bitfields_arrive_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "ARRIVAL_CHUNKS", CONTENT.count / 128)
+    async with memory_net() as net:
+        seed = source(net).begin()
+        for _ in range(int(ARRIVAL_BURST) // 128):
+            talk_to(net, seed)
+        with pytest.raises(PeerError, match="too often"):
+            talk_to(net, seed)
+        talk_to(net, seed, "10.0.9.8")
 
 
 @virtual_time

@@ -116,7 +116,7 @@ CASES = {
     "target folder exists": Case("get team -o folder", 6, "folder already exists"),
     "target a dangling link": Case("get team -o dangling", 6, "already exists"),
     "no folder to put it in": Case(
-        "get team -C nodir --timeout 30", 1, "There is no folder nodir"
+        "get team -C /dev/null/in --timeout 30", 1, "(Not a directory); fix"
     ),
     "no address": Case("get team -o out --peer foo", 2, "write it as HOST:PORT"),
     "peer variable": Case("get team -o out", 2, "HOST:PORT", {"SHOAL_PEER": "foo"}),

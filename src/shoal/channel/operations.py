@@ -28,7 +28,6 @@ from shoal.discovery.base import Discovery
 from shoal.errors import (
     UnfinishedError,
     first_error,
-    run_again,
 )
 from shoal.resources import Resources
 from shoal.storage.disk.disk import Data, Disk
@@ -141,8 +140,8 @@ class ChannelTarget:
     ) -> Callable[[int, Data], bool]:
         def verify(index: int, data: Data) -> bool:
             if stopped():
-                raise UnfinishedError(
-                    f"Stopped before all of {self.path} was verified; {run_again()}."
+                raise UnfinishedError.again(
+                    f"Stopped before all of {self.path} was verified"
                 )
             return offer.verifies(index, data)
 

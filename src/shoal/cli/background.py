@@ -20,6 +20,7 @@ from shoal.errors import ShoalError, UsageError
 __all__ = ["continue_in_child", "leave_terminal", "stop"]
 
 BLOCK = 65_536  # bytes read at once
+MAX_LOG_SIZE = 4 << 20  # bytes of messages of one process; peers may cause any number
 _SERVED = b"\0"  # what the child writes last, once the link is served
 
 
@@ -93,6 +94,7 @@ def leave_terminal(output: Output, identity: bytes) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(log, 2)
+    output.room = MAX_LOG_SIZE
     os.close(null)
 
 

@@ -24,7 +24,6 @@ from shoal.errors import (
     ShoalError,
     UnfinishedError,
     UsageError,
-    run_again,
 )
 
 if TYPE_CHECKING:
@@ -84,10 +83,8 @@ def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
     try:
         run_command(_get(wanted, options), on_interrupt=again)
     except UnfinishedError as error:
-        text = str(error)
-        for end in (" to resume.", "."):  # `again` tells more exactly what to run
-            text = text.replace(f"; {run_again()}{end}", ".")
-        raise UnfinishedError(f"{text} {again()}") from None
+        # `again` tells more exactly what to run than the error does.
+        raise UnfinishedError(f"{error.what or error} {again()}") from None
     except ShoalError as error:
         if wanted.is_redeemed and again() not in str(error):
             command = printable(wanted.command())

@@ -95,6 +95,8 @@ class Output:
         self.shows_progress = shows_progress and not is_quiet and not as_json
         self.line = Line()
         """What shows what the command is doing; nothing by default."""
+        self.room: int | None = None
+        """Bytes of messages that may still be written; None without a limit."""
         self._fields: dict[str, Any] = {}  # of every event
         self._reported: set[str] = set()
 
@@ -144,8 +146,7 @@ class Output:
     def say(self, text: str) -> None:
         """Write a message that `--quiet` and `--json` suppress."""
         if not self.is_quiet and not self.as_json:
-            with self.line.hidden():
-                write_message(printable(text))
+            self._write(printable(text))
 
     def draw_qr(self, text: str) -> None:
         """Draw `text` as a QR code for a phone to read."""
@@ -161,8 +162,17 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Write a message that nothing suppresses."""
+        self._write(f"shoal: {printable(text)}")
+
+    def _write(self, line: str) -> None:
+        if self.room is not None:
+            if self.room <= 0:
+                return
+            self.room -= len(line.encode(errors="replace")) + 1
+            if self.room <= 0:
+                line = "shoal: That is enough: no more messages are written here."
         with self.line.hidden():
-            write_message(f"shoal: {printable(text)}")
+            write_message(line)
 
     def problem(self, text: str) -> None:
         """Warn, once for each text."""

@@ -139,7 +139,8 @@ async def _verify(link: str, place: str, options: dict[str, Any]) -> None:
 
     share, path = only_link(link), Path(place)
     async with open_node(options) as (node, output):
-        compared = await node.compare(share, path)
+        follow = options["follow_symlinks"]
+        compared = await node.compare(share, path, follow_symlinks=follow)
         for each in compared.differences:
             output.result(
                 f"{each.state.value:<8} {printable(each.path)}",

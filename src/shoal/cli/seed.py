@@ -35,13 +35,14 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
     shoal seed --port 4001 --schedule mon-fri,08:00-18:00,up=1M
     shoal seed --install --limit-up 50M
     """
-    if options["install"] or options["uninstall"]:
+    # Not from a file: the service would install itself in place of sharing.
+    if {"install", "uninstall"} & options["given"].keys():
         from shoal.cli.output import Output
         from shoal.cli.service import install, uninstall
 
-        if options["install"] and options["uninstall"]:
+        if {"install", "uninstall"} <= options["given"].keys():
             raise UsageError("--install and --uninstall are opposites; give one.")
-        change = install if options["install"] else uninstall
+        change = install if "install" in options["given"] else uninstall
         change(Output.from_options(options))
         return None
     options["is_service"] = True

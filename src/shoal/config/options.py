@@ -94,9 +94,9 @@ OPTIONS = (
         help="Include only files matching GLOB (repeatable)."),
     Option("exclude", PATTERNS, ("share", "link", "get"),
         help="Skip files matching GLOB (repeatable)."),
-    Option("follow-symlinks", FLAG, ("share", "link"),
-        help="Share the files that symbolic links lead to; those to folders are left "
-        "out."),
+    Option("follow-symlinks", FLAG, ("share", "link", "verify"),
+        help="Share, or verify, the files that symbolic links lead to; links to "
+        "folders are left out."),
     Option("keep-exec", FLAG, ("get",),
         help="Make files executable that were executable when they were shared."),
     Option("seed", FLAG, ("get",),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRIVAL_BURST",
+    "ARRIVAL_CHUNKS",
     "ARRIVAL_RATE",
     "DIAL_BURST",
     "DIAL_RATE",
@@ -50,7 +51,8 @@ PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of o
 HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
 HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
 ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
-ARRIVAL_RATE = 20.0  # peers per second; with 262,144 chunks each costs up to 5 ms
+ARRIVAL_RATE = 20.0  # peers per second; with `ARRIVAL_CHUNKS` each costs up to 5 ms
+ARRIVAL_CHUNKS = 1 << 18  # of a share; with more, a peer counts as several
 MAX_HOSTS = 1024  # hosts that each limit remembers
 
 DIAL_BURST = 20.0  # dials of a node at once
@@ -264,6 +266,8 @@ class HostLimit:
         self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
     ) -> None:
         """Allow `burst` of one host at once, and `rate` more per second."""
+        self.weight = 1.0
+        """As how many each one counts; at most as many as are allowed at once."""
         self._burst = burst
         self._rate = rate
         # The host that was counted last comes last.
@@ -278,7 +282,14 @@ class HostLimit:
         if count is None:
             return True
         count.leak(now)
-        return count.level <= self._burst - 1
+        return count.level <= self._burst - self.weight
+
+    def admits(self, host: str, now: float) -> bool:
+        """Return True if a host is below its limit, and count one more of it then."""
+        is_allowed = self.allows(host, now)
+        if is_allowed:
+            self.add(host, now)
+        return is_allowed
 
     def add(self, host: str, now: float) -> None:
         """Count one more of a host."""
@@ -286,7 +297,7 @@ class HostLimit:
         count = self._counts.setdefault(key, LeakyBucket(self._rate))
         count.leak(now)
         # No more than the burst, so a host that stops is soon allowed again.
-        count.level = min(count.level + 1, self._burst)
+        count.level = min(count.level + self.weight, self._burst)
         self._counts.move_to_end(key)
         if len(self._counts) > MAX_HOSTS:
             self._counts.popitem(last=False)

@@ -10,12 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeAlias, TypeVar
 
-__all__ = ["Owner", "most_crowded"]
+__all__ = ["MAX_CONNECTIONS", "Owner", "most_crowded", "places_of"]
+
+MAX_CONNECTIONS = 192  # with the peers of one share
+# The maker of a link chooses how many chunks there are, and its peers which they have.
+MAX_BITFIELDS = 64 << 20  # bytes of the bitfields of all peers of one share
+MIN_CONNECTIONS = 8  # however large they are
 
 P = TypeVar("P")
 
 Owner: TypeAlias = tuple[Hashable, Hashable]
 """The host of a connection, and who at this host it belongs to."""
+
+
+def places_of(chunks: int) -> int:
+    """Return how many peers a share of this many chunks may be connected with."""
+    fitting = 8 * MAX_BITFIELDS // max(chunks, 1)
+    return min(max(fitting, MIN_CONNECTIONS), MAX_CONNECTIONS)
 
 
 def most_crowded(

@@ -66,14 +66,16 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
                 _NAME,
                 f"Behind a NAT that changes ports; seen from the internet as {host}.",
                 "A peer behind another NAT connects only if both have a common peer. "
-                "A port that the router forwards helps: name it with --port.",
+                "A port that the router maps or forwards helps: see the line of the "
+                "router. Otherwise both can meet at a relay: --relay HOST:PORT.",
             )
         case NatKind.SYMMETRIC:
             return note(
                 _NAME,
                 f"Behind a NAT that draws a new port for each connection, as {host}.",
                 "This machine connects only with peers that can be dialled. A port "
-                "that the router forwards helps: name it with --port.",
+                "that the router maps or forwards helps: see the line of the router. "
+                "Otherwise both can meet at a relay: --relay HOST:PORT.",
             )
         case NatKind.UNKNOWN:
             return note(

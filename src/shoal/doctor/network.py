@@ -42,7 +42,8 @@ DIAL_TIME = 3.0  # seconds for a peer to accept
 ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
 TOPIC_SIZE = 20  # bytes
 _ONE_SIDE = (
-    "Two peers need only one that the other can dial: this matters if neither can."
+    "Two peers need only one that the other can dial. If neither can, and their dials "
+    "do not meet either, name a relay with --relay HOST:PORT."
 )
 # The farthest comes first.
 _IPV6_REACH = {
@@ -131,7 +132,10 @@ async def _try_relay(relay: Address) -> Finding:
     except TimeoutError:
         reason = "no answer"
     except BaseExceptionGroup as group:
-        reason = str(first_error(group)) or "it hung up"
+        error = first_error(group)
+        if not isinstance(error, OSError | PeerError | ValueError):
+            raise error from None
+        reason = str(error) or "it hangs up"
     else:
         return ok("relay", f"{relay} joins two connections.")
     return failed(
@@ -142,7 +146,7 @@ async def _try_relay(relay: Address) -> Finding:
 
 
 async def _wait_at(relay: Address, keys: Keys) -> None:
-    """Be joined with another connection; raises `OSError` or `PeerError`."""
+    """Be joined with another one; raises `OSError`, `PeerError` or `ValueError`."""
     reader, writer = await asyncio.open_connection(*relay)
     try:
         writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))

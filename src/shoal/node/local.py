@@ -96,31 +96,50 @@ class LocalFiles(OpenChannels):
         return await seed_entry(self._registry, entry, on_progress)
 
     async def verify(
-        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
+        self,
+        link: "str | Link",
+        path: "AnyPath",
+        *,
+        timeout: float | None = None,
+        follow_symlinks: bool = False,
     ) -> "Manifest":
         """Return the manifest of a share if the file or folder at `path` matches it.
 
         `await node.verify(link, "photos/")` fetches only the hashes. Files that are
-        not of the share are ignored. Raises `VerificationError` if it does not match.
+        not of the share are ignored. With `follow_symlinks`, a link counts as the file
+        that it leads to. Raises `VerificationError` if it does not match.
         """
-        compared = await self.compare(link, path, timeout=timeout)
+        compared = await self.compare(
+            link, path, timeout=timeout, follow_symlinks=follow_symlinks
+        )
         compared.check()
         return compared.manifest
 
     async def compare(
-        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
+        self,
+        link: "str | Link",
+        path: "AnyPath",
+        *,
+        timeout: float | None = None,
+        follow_symlinks: bool = False,
     ) -> "Comparison":
         """Return which files at `path` are changed, missing or not of the share.
 
         `(await node.compare(link, "photos/")).differences` fetches only the hashes.
-        Raises `VerificationError` if one is a file and the other a folder.
+        With `follow_symlinks`, a link counts as the file that it leads to. Raises
+        `VerificationError` if one is a file and the other a folder.
         """
         from pathlib import Path
 
         from shoal.swarm.operations import compare_sealed
 
-        seconds = self._seconds(timeout)
-        return await compare_sealed(self._registry, link_of(link), Path(path), seconds)
+        return await compare_sealed(
+            self._registry,
+            link_of(link),
+            Path(path),
+            self._seconds(timeout),
+            follows_links=follow_symlinks,
+        )
 
     @cached_property
     def _registry(self) -> "Registry":

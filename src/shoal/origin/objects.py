@@ -7,6 +7,7 @@ error it is made anew, because its connection may be broken.
 """
 
 import asyncio
+import gc
 import re
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -19,7 +20,8 @@ import aiohttp
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import MIN_RATE
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.origin.reader import Block, OriginFileError, Part
+from shoal.origin.parts import Block, OriginFileError, Part
+from shoal.origin.responses import limited
 
 __all__ = ["ObjectReader"]
 
@@ -61,7 +63,10 @@ class ObjectReader:
         except PeerError:
             raise
         except Exception as error:  # each kind of store has its own errors
-            raise PeerError(_reason(error)) from None
+            reason = _reason(error)
+            # Libraries that try again leave what they had read in reference cycles.
+            gc.collect()
+            raise PeerError(reason) from None
         finally:
             self._used.discard(system)
             if is_usable:
@@ -212,28 +217,31 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _s3_options() -> dict[str, Any]:
-    """Return options for s3fs with which no redirect is followed.
+    """Return options for s3fs: no redirect is followed, no response is very long.
 
     botocore follows none, but aiobotocore lets aiohttp do so, which sends the session
     token of the user's credentials to whatever host the server names. A bucket that
-    has moved to another region needs no redirect: botocore signs a new request.
+    has moved to another region needs no redirect: botocore signs a new request. It
+    reads responses whole, however long they are.
     """
     try:
         from aiobotocore.httpsession import AIOHTTPSession
     except ImportError:
         return {}  # url_to_fs explains what is missing
 
-    class UnredirectedSession(AIOHTTPSession):  # type: ignore[misc]
+    class GuardedSession(AIOHTTPSession):  # type: ignore[misc]
         async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
             session: aiohttp.ClientSession = await super()._get_session(proxy_url)
             if not session.trace_configs:
+                if session.connector is not None:
+                    limited(session.connector, are_read_whole=True)
                 trace = aiohttp.TraceConfig()
                 trace.on_request_redirect.append(_refuse_redirect)
                 trace.freeze()
                 session.trace_configs.append(trace)
             return session
 
-    return {"config_kwargs": {"http_session_cls": UnredirectedSession}}
+    return {"config_kwargs": {"http_session_cls": GuardedSession}}
 
 
 async def _refuse_redirect(*_: object) -> None:

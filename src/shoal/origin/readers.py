@@ -11,7 +11,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
 from shoal.errors import NetworkError, PeerError, VerificationError, option
-from shoal.origin.reader import (
+from shoal.origin.parts import (
     Block,
     OriginFileError,
     OriginReader,

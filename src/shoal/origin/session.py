@@ -9,7 +9,6 @@ proxy looks names up itself, so no filter would see the address of another host.
 import os
 from base64 import b64encode
 from collections.abc import Mapping
-from functools import partial
 from netrc import NetrcParseError, netrc
 from typing import Any
 from urllib.request import (  # type: ignore[attr-defined]
@@ -19,17 +18,15 @@ from urllib.request import (  # type: ignore[attr-defined]
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from shoal import __version__
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
+from shoal.origin.responses import limited
 
-__all__ = ["MAX_INTERIM", "HttpSessions", "TooMuchHeaderError", "proxy_of", "user_of"]
+__all__ = ["HttpSessions", "proxy_of", "user_of"]
 
-MAX_INTERIM = 8  # interim responses (RFC 9110 section 15.2) before the final one
-MAX_HEADER_SIZE = 64 * 1024  # bytes of the headers of all these together
 CONNECT_TIME = 10.0  # seconds
 READ_TIME = 60.0  # seconds between two reads; a cold cache reads a whole file first
 READ_SIZE = 256 * 1024  # bytes
@@ -128,7 +125,7 @@ def _basic(user: str, password: str) -> str:
 def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=ORIGIN_RUNS, resolver=resolver)
     return aiohttp.ClientSession(
-        connector=_limited(connector),
+        connector=limited(connector),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={
@@ -140,48 +137,3 @@ def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
             total=None, sock_connect=CONNECT_TIME, sock_read=READ_TIME
         ),
     )
-
-
-class TooMuchHeaderError(aiohttp.ClientError):
-    """A server sent more headers or interim responses than it may."""
-
-
-class LimitedHandler(ResponseHandler):
-    """Close a connection whose server sends too much before a final response.
-
-    aiohttp limits the headers of one response. But any number of interim responses may
-    come before it, each of which costs time and memory, and postpones the time limit
-    between two reads.
-    """
-
-    _interim = 0
-    _header_size = 0
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take a response whose header is complete; its body follows later."""
-        message, _ = data
-        self._header_size += sum(map(_length, message.raw_headers))
-        self._interim += 1
-        if self._interim > MAX_INTERIM + 1 or self._header_size > MAX_HEADER_SIZE:
-            if self.transport is not None:
-                self.transport.close()
-            self.set_exception(TooMuchHeaderError("too much before the response"))
-            return
-        if not 100 <= message.code < 200:
-            self._interim = self._header_size = 0
-        super().feed_data(data, size)
-
-
-def _length(field: tuple[bytes, bytes]) -> int:
-    name, value = field
-    return len(name) + len(value)
-
-
-def _limited(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    """Let all connections of a connector have these limits; return it.
-
-    aiohttp has no public way to do so. A test fails if this one ceases to work.
-    """
-    handler: type[ResponseHandler] = LimitedHandler
-    connector._factory = partial(handler, loop=connector._loop)
-    return connector

@@ -17,7 +17,7 @@ from shoal.core.report.status import PeerStatus
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
-from shoal.origin.reader import (
+from shoal.origin.parts import (
     ChunkCollector,
     OriginFileError,
     OriginReader,

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -28,14 +29,15 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
-from shoal.origin.reader import (
+from shoal.origin.parts import (
     Block,
     OriginBusyError,
     OriginFileError,
     Part,
     how_to_allow,
 )
-from shoal.origin.session import HttpSessions, TooMuchHeaderError
+from shoal.origin.responses import TooMuchHeaderError
+from shoal.origin.session import HttpSessions
 
 __all__ = [
     "AddressFilter",
@@ -47,6 +49,7 @@ __all__ = [
 MAX_REDIRECTS = 5
 ANSWER_TIME = 60.0  # seconds until a response begins, however much comes before it
 MAX_VALIDATORS = 10_000  # files whose version is remembered
+MAX_VALIDATOR_SIZE = 128  # characters of an entity tag or date that are remembered
 WEB_PORTS = frozenset((80, 443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OF_ONE_FILE = frozenset((401, 403, 404, 410, 416))
@@ -189,7 +192,8 @@ class WebReader:
 
     def _check_version(self, headers: Mapping[str, str], part: Part) -> None:
         """Raise `PeerError` if a file differs from the one in earlier responses."""
-        found = (headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        tag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        found = _shortened(tag), _shortened(date)
         known = self._validators.setdefault(part.path, found)
         if len(self._validators) > MAX_VALIDATORS:
             del self._validators[next(iter(self._validators))]
@@ -208,6 +212,13 @@ def _no_connection(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"its name cannot be looked up ({error.strerror})"
     return f"no connection: {error}"
+
+
+def _shortened(validator: str) -> str:
+    """Return a validator, or a hash in place of one that takes much memory."""
+    if len(validator) <= MAX_VALIDATOR_SIZE:
+        return validator
+    return sha256(validator.encode(errors="surrogateescape")).hexdigest()
 
 
 def _to_url(text: str) -> URL:

@@ -79,7 +79,7 @@ class Catalogue:
         earlier entry. Raises `StoreError` if the folder cannot be written.
         """
         place = os.path.abspath(path)
-        data = encode(Entry(link, Path(place), manifest, made, time.time()))
+        parts = encode(Entry(link, Path(place), manifest, made, time.time()))
         name, folder = _name(link.id, place), self._directory / _folder(place)
         make_directories(self._disk, folder, flush=flush)
         # The inner folder is ours in any case if it has just been made.
@@ -87,7 +87,7 @@ class Catalogue:
         with opened, opened_own(self._disk, folder) as at:
             if at is None:
                 raise ShoalError(f"Another program removed {folder}; try again.")
-            write_new_file(self._disk, at, name, data, flush=flush)
+            write_new_file(self._disk, at, name, *parts, flush=flush)
             if made.is_complete:
                 self._remove_replaced(at, name, place, manifest.root.name, made)
 

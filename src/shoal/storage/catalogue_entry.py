@@ -114,8 +114,8 @@ class _Stored(Struct, frozen=True, array_like=True):
     time: float
 
 
-def encode(entry: Entry) -> bytes:
-    """Return an entry as it is stored."""
+def encode(entry: Entry) -> tuple[bytes, ...]:
+    """Return an entry as it is stored, in parts: it may have half a gigabyte."""
     manifest = entry.manifest
     stored = _Stored(
         str(entry.link),
@@ -125,8 +125,10 @@ def encode(entry: Entry) -> bytes:
         entry.made,
         entry.time,
     )
-    body = _MAGIC + msgspec.msgpack.encode(stored)
-    return body + sha256(body).digest()
+    body = msgspec.msgpack.encode(stored)
+    check = sha256(_MAGIC)
+    check.update(body)
+    return _MAGIC, body, check.digest()
 
 
 def decode(data: bytes) -> Entry:
@@ -136,8 +138,9 @@ def decode(data: bytes) -> Entry:
     """
     if data.startswith(_FORMER):
         raise ValueError("it is of an older version of shoal")
-    body, check = data[:-_CHECK_SIZE], data[-_CHECK_SIZE:]
-    if not body.startswith(_MAGIC) or sha256(body).digest() != check:
+    view = memoryview(data)
+    body, check = view[:-_CHECK_SIZE], view[-_CHECK_SIZE:]
+    if not data.startswith(_MAGIC) or sha256(body).digest() != check:
         raise ValueError("its checksum is wrong")
     stored = msgspec.msgpack.decode(body[len(_MAGIC) :], type=_Stored)
     link = parse_link(stored.link)

@@ -30,7 +30,7 @@ from shoal.core.manifest.root import (
     choose_chunk_size,
 )
 from shoal.errors import ShoalError, UsageError, option
-from shoal.origin.reader import Part
+from shoal.origin.parts import Part
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files

@@ -73,9 +73,15 @@ class Comparison(Struct, frozen=True):
 
 
 def compare_target(
-    path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
+    path: Path,
+    manifest: Manifest,
+    disk: Disk,
+    follows_links: bool,
+    stopped: Callable[[], bool],
 ) -> Comparison:
     """Compare the file or folder at `path` with a manifest that has all its pages.
+
+    With `follows_links`, a link in the folder counts as the file that it leads to.
 
     Raises `VerificationError` if one of the two is a folder and the other is not,
     `ShoalError` if there is nothing, `UnfinishedError` once `stopped` returns True.
@@ -90,8 +96,13 @@ def compare_target(
             f"{path} does not match the link: it is {kinds[not is_folder]}, and the "
             f"share is {kinds[is_folder]}."
         )
-    compare = _compare_folder if is_folder else _compare_file
-    differences = sorted(compare(path, manifest, disk, stopped), key=lambda d: d.path)
+    if is_folder:
+        found_differences = _compare_folder(
+            path, manifest, disk, follows_links, stopped
+        )
+    else:
+        found_differences = _compare_file(path, manifest, disk, stopped)
+    differences = sorted(found_differences, key=lambda difference: difference.path)
     return Comparison(path, manifest, tuple(differences))
 
 
@@ -108,16 +119,26 @@ def _compare_file(
 
 
 def _compare_folder(
-    path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
+    path: Path,
+    manifest: Manifest,
+    disk: Disk,
+    follows_links: bool,
+    stopped: Callable[[], bool],
 ) -> Iterator[Difference]:
     states: dict[str, FileState] = {}
     for file in manifest.files:
-        found = disk.state_at(path / file.path)
+        found = disk.state_at(path / file.path, follow=follows_links)
         if found is None:
             states[file.path] = FileState.MISSING
         elif not found.is_file or found.size != file.size:
             states[file.path] = FileState.CHANGED
-    store = open_completed(path, manifest.chunks, disk=disk, files=manifest.files)
+    store = open_completed(
+        path,
+        manifest.chunks,
+        disk=disk,
+        files=manifest.files,
+        follows_links=follows_links,
+    )
     store.trusted = True  # it is verified here
     try:
         good, is_whole = _good_chunks(path, store, manifest, stopped)

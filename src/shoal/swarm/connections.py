@@ -11,12 +11,12 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
+from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_CHUNKS, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.peerbook import SWARM
-from shoal.core.places import Owner, most_crowded
+from shoal.core.places import MAX_CONNECTIONS, Owner, most_crowded, places_of
 from shoal.core.report.status import RELAYED, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import Meeting
@@ -29,7 +29,6 @@ from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
 __all__ = ["Connections"]
 
-MAX_CONNECTIONS = 192  # with the peers of one share
 # Downloaders behind one NAT share an address, so only idle ones are limited by it.
 MAX_IDLE_PER_ADDRESS = 16  # connections from one global address
 USE_TIME = 30.0  # seconds after its last chunk for which a peer keeps its place
@@ -66,6 +65,7 @@ class Connections:
         )
         self._loop = asyncio.get_running_loop()
         self._arrivals = HostLimit(ARRIVAL_BURST, ARRIVAL_RATE)
+        self._places = MAX_CONNECTIONS
         self._is_leaving = False
         self._all_gone = asyncio.Event()  # set once we are leaving
         # Addresses that turned out to be a node that was already connected.
@@ -107,9 +107,14 @@ class Connections:
             self._dialler.dial_now()
 
     def know_share(self, manifest: Manifest) -> None:
-        """Tell every session how many chunks and pages there are."""
+        """Tell every session how many chunks there are; for very many, keep fewer."""
+        count = manifest.chunks.count
+        self._places = self._dialler.most_peers = places_of(count)
+        self._arrivals.weight = max(1.0, count / ARRIVAL_CHUNKS)
         for connection in self.peers:
             connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
+        for peer in sorted(self, key=lambda each: not each.is_greeted)[self._places :]:
+            peer.close()
 
     async def leave(self) -> None:
         """Send goodbye to every peer and wait `GOODBYE_TIME` for them to hang up.
@@ -139,22 +144,17 @@ class Connections:
         Raises `PeerError` if there is none, or if peers of this host arrive too often.
         """
         host, now = proven.address.host, self._loop.time()
-        if not self._arrivals.allows(host, now):
+        if not self._arrivals.admits(host, now):
             raise PeerError(f"{host} connects too often")
-        self._arrivals.add(host, now)
         latest = now - USE_TIME
         inbound = [p for p in self if p.dialled is None and not p.connection.is_closing]
         idle = [peer for peer in inbound if peer.last_use <= latest]
         if scope_of(host) is Scope.GLOBAL:
-            same = [
-                peer
-                for peer in idle
-                if host_key(peer.connection.address.host) == host_key(host)
-                and peer.connection.connected_at <= latest
-            ]
+            old = (each for each in idle if each.connection.connected_at <= latest)
+            same = [each for each in old if _owner_of(each)[0] == host_key(host)]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
                 self._close_one(same)
-        if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
+        if sum(not each.is_closing for each in self.peers) >= self._places:
             newcomer = host_key(host), proven.node_id
             self._close_one(idle or most_crowded(inbound, _owner_of, newcomer))
         return self._make(proven, None, RELAYED if proven.is_relayed else "incoming")

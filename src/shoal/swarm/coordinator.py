@@ -14,7 +14,7 @@ from shoal.core.report.events import Preparing
 from shoal.core.report.stall import DownloadState, Search
 from shoal.core.report.status import SwarmStatus
 from shoal.errors import LyingPeerError, ProtocolError
-from shoal.origin.reader import OriginReader
+from shoal.origin.parts import OriginReader
 from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache

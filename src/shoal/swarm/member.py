@@ -29,7 +29,6 @@ from shoal.resources import Resources
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
-from shoal.swarm.relays import Relays
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory
@@ -297,6 +296,8 @@ class Member:
         if not settings.relays and not hints:
             await self.swarm.run(self._find())
             return
+        from shoal.swarm.relays import Relays
+
         port, keys = self._sealed_port, self._keys
 
         async def meet(
@@ -309,7 +310,7 @@ class Member:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.swarm.run(self._find()))
-                tasks.create_task(relays.run(_usable_relays(hints, settings)))
+                tasks.create_task(relays.run(usable_relays(hints, settings)))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
 
@@ -320,7 +321,7 @@ class Member:
         )
 
 
-async def _usable_relays(
+async def usable_relays(
     hints: Iterable[Address], settings: Settings
 ) -> AsyncGenerator[tuple[Address, str], None]:
     """Yield the relays that the user names, and those in the link that may be used."""

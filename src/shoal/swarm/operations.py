@@ -348,7 +348,12 @@ async def _load_all(registry: Registry, link: Link, timeout: float | None) -> Ma
 
 
 async def compare_sealed(
-    registry: Registry, link: Link, path: Path, timeout: float | None
+    registry: Registry,
+    link: Link,
+    path: Path,
+    timeout: float | None,
+    *,
+    follows_links: bool,
 ) -> Comparison:
     """Compare the file or folder at `path` with a share, file by file."""
     resources = registry.resources
@@ -357,7 +362,8 @@ async def compare_sealed(
         if manifest is None:
             manifest = await _load_all(registry, link, timeout)
         return await resources.in_stoppable_thread(
-            partial(compare_target, path, manifest, resources.disk), lambda done: None
+            partial(compare_target, path, manifest, resources.disk, follows_links),
+            lambda done: None,
         )
 
 

@@ -18,7 +18,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.origin.reader import (
+from shoal.origin.parts import (
     OriginBusyError,
     OriginFileError,
     OriginReader,

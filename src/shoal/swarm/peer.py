@@ -268,7 +268,8 @@ class Peer:
         port = self.told_port
         session, bits = self.connection.session, None if have is None else bytes(have)
         host, outside = self.connection.address
-        seen = (host, outside) if scope_of(host) is Scope.GLOBAL else None
+        is_outside = scope_of(host) is Scope.GLOBAL and not self.is_relayed
+        seen = (host, outside) if is_outside else None
         if bits is None or len(bits) <= MAX_BITFIELD:
             session.send(Hello(port, root, bits, seen))
         else:

@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from random import Random
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.core.names.address import Address
 from shoal.core.report.events import Notice
 from shoal.core.report.status import RELAYED
 from shoal.errors import PeerError, RelayError
-from shoal.swarm.swarm import Swarm
 from shoal.transport.sealed.proven import Factory
+
+if TYPE_CHECKING:
+    from shoal.swarm.swarm import Swarm
 
 __all__ = ["Meet", "Relays"]
 
@@ -37,7 +39,7 @@ class Relays:
 
     def __init__(
         self,
-        swarm: Swarm,
+        swarm: "Swarm",
         meet: Meet,
         rng: Random,
         on_notice: Callable[[Notice], None],

@@ -27,7 +27,7 @@ from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import ShoalError, first_error
-from shoal.origin.reader import OriginReader
+from shoal.origin.parts import OriginReader
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.storage.store import ChunkReader, DownloadStore
@@ -161,6 +161,7 @@ class Swarm:
     def know(self, manifest: Manifest) -> None:
         """Start with a manifest that this node has verified before."""
         self._pages.manifest = manifest
+        self._connections.know_share(manifest)
 
     async def load(self, missing: Missing) -> Manifest:
         """Fetch the root record, then pages until `missing` returns none.

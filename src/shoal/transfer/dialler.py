@@ -51,6 +51,8 @@ class Dialler:
         self._pace = pace
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
+        self.most_peers = MAX_PEERS
+        """How many connections there may be, `MAX_PEERS` at most."""
         self._dialling = 0  # dials that count among `MAX_DIALS`
         self._waiting = 0  # dials that wait for a peer to dial us, too
         self.is_out_of_files = False
@@ -81,10 +83,8 @@ class Dialler:
             for each in found:
                 tasks.create_task(self._listen(each))
             while True:
-                slots = min(
-                    MAX_DIALS - self._dialling,
-                    MAX_PEERS - self._connected() - self._dialling,
-                )
+                most = min(self.most_peers, MAX_PEERS)
+                slots = min(MAX_DIALS, most - self._connected()) - self._dialling
                 now = self._clock()
                 room = self._pace.room(now)
                 for address in self._book.next_dials(now, max(0, min(slots, room))):

@@ -345,6 +345,24 @@ def test_a_claim_of_many_files_allocates_no_memory_for_them() -> None:
     tracemalloc.stop()
 
 
+def test_a_table_of_very_many_long_paths_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = [(f"{i:06}{'x' * 240}", 7, False) for i in range(2000)]
+    built = build_files(entries)
+    size = sum(map(len, built.pages.values()))
+    monkeypatch.setattr("shoal.core.manifest.file_tree.MAX_TABLE_SIZE", size - 1)
+    with pytest.raises(ManifestError, match="file table has more than"):
+        load(FileTable(built.top, built.size), built.pages)
+    monkeypatch.setattr("shoal.core.manifest.file_tree.MAX_TABLE_SIZE", size)
+    table = load(FileTable(built.top, built.size), built.pages)
+    # A page counts once.
+    assert all(table.add_page(k.level, k.number, p) for k, p in built.pages.items())
+    monkeypatch.setattr("shoal.core.manifest.file_pages.MAX_TABLE_SIZE", size - 1)
+    with pytest.raises(UsageError, match="too long together.*exclude"):
+        build_files(entries)
+
+
 def nested_paths(rng: random.Random) -> list[str]:
     """Return sorted paths of which a page has about 270: few large folders, files."""
     found: set[str] = set()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.names.address import Address, named_address
+from shoal.core.names.address import Address, named_address, parse_address
 from shoal.core.names.address_scope import (
     NEAR_SCOPES,
     Scope,
+    canonical_host,
     host_key,
     is_acceptable,
     scope_of,
@@ -185,6 +186,21 @@ def test_an_address_of_a_peer_is_read_in_the_place_where_the_peer_is(
     assert address == (None if expected is None else Address(expected, 4001))
     assert named_address(host, 80, source) is None
     assert named_address(host, 1 << 70, source) is None
+
+
+@given(
+    st.text(max_size=70) | st.ip_addresses().map(str),
+    st.integers(),
+    st.sampled_from(["8.8.8.8", "10.0.0.1", "127.0.0.1", "fe80::1%lo", "2a01::1", ""]),
+)
+def test_whatever_a_peer_names_is_a_canonical_address_or_ignored(
+    host: str, port: int, source: str
+) -> None:
+    address = named_address(host, port, source)
+    if address is not None:
+        assert canonical_host(address.host) == address.host
+        assert parse_address(str(address)) == address
+        assert is_acceptable(address, source)
 
 
 @given(st.ip_addresses())

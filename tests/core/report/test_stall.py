@@ -112,7 +112,9 @@ def test_a_stall_is_reported_at_intervals() -> None:
         (
             {"found": 2},
             Cause.UNREACHABLE,
-            "found 2 peers but could not connect to any of them",
+            "found 2 peers but could not connect to any of them; check that the share "
+            "is still served there, and the firewalls in between, or name a relay on "
+            'both sides with relays="HOST:PORT".',
         ),
         (
             {"found": 1, "ready": 1},

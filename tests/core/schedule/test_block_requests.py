@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.block_requests import (
-    BUSY_PAUSE,
     LATE_TIME,
     MAX_READS,
     BlockScheduler,
 )
+from shoal.core.schedule.window import BUSY_PAUSE
 
 COUNT = 8  # chunks
 

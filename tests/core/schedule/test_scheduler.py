@@ -4,7 +4,12 @@ from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.schedule.scheduler import CHOICE_PAUSE, MAX_WASTED, Scheduler
-from shoal.core.schedule.window import FIRST_REQUESTS, MAX_BYTES, STALL_TIME
+from shoal.core.schedule.window import (
+    BUSY_PAUSE,
+    FIRST_REQUESTS,
+    MAX_BYTES,
+    STALL_TIME,
+)
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 
 CHUNKS = Chunks(40 * 16_384, 16_384)
@@ -133,6 +138,33 @@ def test_a_stalled_source_that_has_nothing_to_choose_is_asked_by_index() -> None
     assert scheduler.on_tick(now) == ["source"]
     scheduler.on_refused("source", None, now, is_busy=False)
     assert len(ask_at(scheduler, "source", now)[1]) == 1
+
+
+def test_a_busy_source_gets_a_request_again_after_a_pause() -> None:
+    scheduler = begin("one", "two")
+    for source in ("one", "two"):
+        (index,) = ask(scheduler, source)
+        scheduler.on_refused(source, index, 0.0, is_busy=True)
+        assert ask(scheduler, source) == []
+    scheduler.on_tick(BUSY_PAUSE / 2)
+    assert ask(scheduler, "one") == []
+    scheduler.on_tick(BUSY_PAUSE)
+    assert set(scheduler.due()) == {"one", "two"}
+    assert ask(scheduler, "one")
+    assert ask(scheduler, "two")
+
+
+def test_an_answer_ends_the_pause_of_a_busy_source() -> None:
+    scheduler = begin("one")
+    (index,) = ask(scheduler, "one")
+    scheduler.on_answer("one", index, 0.0, was_any=False)
+    scheduler.on_verified(index, "one")
+    first, *others = ask(scheduler, "one")
+    scheduler.on_refused("one", first, 0.0, is_busy=True)
+    assert ask(scheduler, "one") == []
+    for index in others:
+        scheduler.on_answer("one", index, 0.0, was_any=False)
+    assert ask(scheduler, "one")
 
 
 def some(*wanted: int) -> Scheduler[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.schedule import rarest as module
 from shoal.core.schedule.picker import ChunkPicker
 from shoal.core.schedule.rarest import Buckets, RarestFirst
 from shoal.core.schedule.scheduler import Scheduler
@@ -88,6 +89,21 @@ def test_the_first_choice_after_a_join_lists_no_chunks() -> None:
     assert most < LISTED, most
 
 
+def test_a_join_takes_little_memory_beside_that_of_the_levels() -> None:
+    many = 32 * MANY
+    have = Bitfield.from_bytes(b"\xaa" * (many // 8), many)
+    buckets = Buckets(many, Bitfield.full(many))
+    buckets.shift_all(have, 1)  # the table of `_spread_bytes` is made once
+    tracemalloc.start()
+    try:
+        buckets.shift_all(have, 1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    levels = 2 * many  # bytes
+    assert most < 6 * levels, most
+
+
 class Model:
     """What `Buckets` should hold, kept in the plainest way."""
 
@@ -97,8 +113,11 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_levels_and_members_are_those_of_a_plain_model(seed: int) -> None:
+def test_levels_and_members_are_those_of_a_plain_model(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = Random(seed)
+    monkeypatch.setattr(module, "SLICE", rng.choice([1, 3, 65_536]))
     count = rng.choice([1, 7, 8, 9, 64, 300, 3000])
     buckets, model = Buckets(count), Model(count)
     peers: list[Bitfield] = []

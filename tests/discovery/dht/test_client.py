@@ -71,6 +71,22 @@ async def test_a_client_finds_the_peer_that_another_announces() -> None:
                 assert await first(addresses) == Address("127.0.0.1", 4002)
 
 
+async def test_a_port_is_announced_by_its_number_on_the_internet() -> None:
+    numbers = {4002: 5002}
+    async with start_dht(20) as nodes:
+        bootstrap = [nodes[0].address]
+        async with (
+            DhtDiscovery(
+                bootstrap, bind="127.0.0.1", announced=numbers.__getitem__
+            ) as one,
+            discover(nodes[1].address) as other,
+            join(one, port=4002) as mine,
+        ):
+            assert await first(mine) == Address("127.0.0.1", 5002)
+            async with join(other) as addresses:
+                assert await first(addresses) == Address("127.0.0.1", 5002)
+
+
 async def test_a_client_finds_a_peer_that_is_announced_later() -> None:
     async with UdpNode() as node, discover(node.address) as discovery:
         async with join(discovery) as addresses:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_table import File
-from shoal.storage.download.layout import LARGE, Layout
+from shoal.storage.download.layout import DATA, LARGE, Layout
 from shoal.storage.extents import Extents
 
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=12)
@@ -171,3 +171,15 @@ def test_the_file_table_is_read_once() -> None:
 def test_a_path_that_cannot_be_written_is_refused(path: str) -> None:
     with pytest.raises(UnicodeEncodeError):
         Layout(Chunks(1, 1), [File(path, 1)])
+
+
+def test_one_file_in_place_of_its_folder_is_another_download() -> None:
+    """Its chunks are stored in another file, even if the folder has no other."""
+    chunks, share = Chunks(10, 16_384), bytes(32)
+    folder = Layout(chunks, [File("a", 10)])
+    one = Layout(chunks, [File(DATA, 10, executable=True)], [0], as_one=True)
+    assert one.download_identity(share) != folder.download_identity(share)
+    assert (folder.is_folder, one.is_folder) == (True, False)
+    assert one.place(0) == ("", DATA)
+    assert one.mode(0) == 0o600, "until it is complete"
+    assert one.final_mode(0) == 0o666, "without keep_exec"

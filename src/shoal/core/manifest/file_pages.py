@@ -19,10 +19,11 @@ from msgspec import Meta, Struct
 from shoal.core.crypto.hashes import DIGEST_SIZE, page_digest
 from shoal.core.manifest.pages import FILES, MALFORMED, PAGE_SIZE, PageKey
 from shoal.core.manifest.paths import plain_problem, shown
-from shoal.errors import bad_link
+from shoal.errors import UsageError, bad_link, option
 
 __all__ = [
     "MAX_FILES",
+    "MAX_TABLE_SIZE",
     "MIN_FULL_PAGE",
     "Attributes",
     "Below",
@@ -40,6 +41,8 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_FILES = 1 << 22  # in one share
+# The pages stay in memory, and the maker of a link chooses how long the paths are.
+MAX_TABLE_SIZE = 512 << 20  # bytes of all pages: 128 for each of the most files
 MIN_FULL_PAGE = 61_000  # bytes of every page but the last of its level
 _HEAD_SIZE = 3  # bytes: the head of an array, counted so for every page
 _MIN_ENTRY_SIZE = 5  # bytes of the shortest file
@@ -142,10 +145,14 @@ class FilePagesBuilder:
         """The bytes of all files added."""
         self.pages: dict[PageKey, bytes] = {}
         """The pages that are complete."""
+        self._table_size = 0  # bytes of these pages
         self._levels: list[_Level] = [_Level()]
 
     def add(self, path: str, size: int, executable: bool) -> None:
-        """Add the next file; the caller has checked the path and the order."""
+        """Add the next file; the caller has checked the path and the order.
+
+        Raises `UsageError` if the table becomes too large.
+        """
         part = _encoder.encode((path, size, executable))
         leaf = self._levels[0]
         if leaf.size + len(part) > PAGE_SIZE:
@@ -174,6 +181,13 @@ class FilePagesBuilder:
         data = array_head(len(page.parts)) + b"".join(page.parts)
         path, number, offset = page.first
         self.pages[PageKey(FILES, level, number)] = data
+        self._table_size += len(data)
+        if self._table_size > MAX_TABLE_SIZE:
+            raise UsageError(
+                "The paths of this folder's files are too long together, by about "
+                f"{self.count} files; share an archive of it, or leave some out with "
+                f"{option('--exclude')}."
+            )
         digest = page_digest(data)
         self._levels[level].clear()
         if level + 1 == len(self._levels):

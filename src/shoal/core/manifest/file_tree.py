@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from shoal.core.crypto.hashes import Bytes, page_digest
 from shoal.core.manifest.file_pages import (
+    MAX_TABLE_SIZE,
     Attributes,
     Below,
     Bounds,
@@ -26,6 +27,7 @@ from shoal.core.manifest.file_pages import (
     decode_leaf,
 )
 from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey
+from shoal.errors import bad_link
 
 __all__ = ["Bisect", "File", "FileTree", "Leaf", "folder_range"]
 
@@ -103,7 +105,8 @@ class FileTree:
     def add_page(self, level: int, index: int, data: Bytes) -> bool:
         """Add a page from a peer; return False if it is wrong or cannot be verified.
 
-        Raises `ManifestError` for a page whose hash is right and that is not valid.
+        Raises `ManifestError` for a page whose hash is right and that is not valid, or
+        that makes the table too large.
         """
         key = PageKey(FILES, level, index)
         bounds = self._bounds.get(key)
@@ -113,6 +116,8 @@ class FileTree:
             return False
         if key in self._pages:
             return True
+        if self.size_here + len(data) > MAX_TABLE_SIZE:
+            raise bad_link(f"its file table has more than {MAX_TABLE_SIZE >> 20} MiB")
         page = bytes(data)
         if level:
             below = decode_index(page, bounds)

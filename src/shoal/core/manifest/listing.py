@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _DIGITS = re.compile("([0-9]+)")
+MAX_NUMBERS = 8  # in a name, that count as numbers
 
 
 class Stat(Struct, frozen=True):
@@ -135,8 +136,9 @@ def in_natural_order(found: Iterable[Child]) -> list[Child]:
 
 
 def _natural_key(child: Child) -> tuple[bool, list[tuple[str, int]], str]:
-    # Every second part is a number, and each has at most as many digits as a name.
-    parts = _DIGITS.split(child.name.casefold())
+    # Every second part is a number, and each has at most as many digits as a name. What
+    # follows the last is compared as text: a link may have very many numbers in names.
+    parts = _DIGITS.split(child.name.casefold(), MAX_NUMBERS)
     numbers = [int(part) for part in parts[1::2]]
     pairs = list(zip(parts[::2], [*numbers, -1], strict=True))
     return child.file is not None, pairs, child.name

@@ -11,7 +11,6 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
     option,
-    run_again,
     told,
 )
 
@@ -124,7 +123,8 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         reason = (
             f"found {state.found} {'peer' if is_one else 'peers'} but could not "
             f"connect to {'it' if is_one else 'any of them'}; check that the share is "
-            "still served there, and the firewalls in between."
+            "still served there, and the firewalls in between, or name a relay on both "
+            f"sides with {option('--relay', 'HOST:PORT')}."
         )
         return Stall(Cause.UNREACHABLE, reason)
     chunks = state.unavailable
@@ -224,9 +224,10 @@ class StallTimer:
             return None
         why = explain(state, self.waited(now)).reason
         if state.is_begun:
-            return UnfinishedError(
+            return UnfinishedError.again(
                 f"No new chunk for {self._timeout:g} s: {why} The verified chunks "
-                f"are kept; {run_again()} to resume."
+                "are kept",
+                " to resume",
             )
         return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
 

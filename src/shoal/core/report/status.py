@@ -103,7 +103,8 @@ def path_of(source: str, host: str, *, is_mapped: bool = False) -> str:
     """Return the path to a peer that `source` reported, as one of `PATHS`.
 
     A peer that connected to us is on the LAN if its address is private or of this
-    machine. Any other one came through the router, if that maps our port (`is_mapped`).
+    machine. Any other one with an IPv4 address came through the router, if that maps
+    our port (`is_mapped`).
     """
     if source in PATHS:
         return source
@@ -112,4 +113,4 @@ def path_of(source: str, host: str, *, is_mapped: bool = False) -> str:
         return "direct"
     if is_near:
         return "lan"
-    return "mapped" if is_mapped else "direct"
+    return "mapped" if is_mapped and ":" not in host else "direct"

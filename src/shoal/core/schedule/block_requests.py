@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.window import BUSY_PAUSE
 
 __all__ = ["BlockScheduler"]
 
@@ -25,7 +26,6 @@ UNPROVEN_READS = 1  # the same for a peer of which nothing has verified
 LATE_TIME = 1.0  # seconds without a byte after which another peer is asked
 LATE_DELAYS = 3  # the same in usual delays of this peer, if that is longer
 MIN_RATE = 16 * 1024  # bytes per second; slower runs are requested elsewhere
-BUSY_PAUSE = 0.5  # seconds until a peer with too many requests is asked again
 SMOOTHING = 0.125  # weight of a new delay in the average, as in RFC 6298 section 2
 
 S = TypeVar("S", bound=Hashable)

@@ -26,6 +26,7 @@ QUICK_LIST = 16_384  # chunks of a share, up to which a level is always listed
 TRIES = 4  # random chunks that are tried, before the next one of a level is searched
 MAX_LOOKS = 4096  # chunks of a level searched for one
 MAX_CANDIDATES = 256  # chunks returned by one search
+SLICE = 64 * 1024  # bytes of a bitfield that are added to levels at once
 _ORDER: Literal["little", "big"] = "little" if array("H", [1]).tobytes()[0] else "big"
 _NOT_EMPTY = re.compile(rb"[^\x00]")
 
@@ -47,7 +48,8 @@ class Buckets:
         self._count = count
         self._level = array("H", bytes(2 * count))
         self._bits = bytearray(bytes(members))  # the set, as in a Bitfield
-        self._at = [bytearray(self._bits)]  # the part of the set at each level
+        # The part of the set at each level; it may be empty where there is none.
+        self._at = [bytearray(self._bits)]
         self._sizes = [len(members)]
         self._size = len(members)
         # All chunks of a level, and some that have left it since, to choose from.
@@ -101,7 +103,7 @@ class Buckets:
         """Change the levels of all these chunks by `change`, which is 1 or -1."""
         if not chunks.count:
             return
-        self._level = _add_lanes(self._level, bytes(chunks), change)
+        _add_lanes(self._level, bytes(chunks), change)
         bits = int.from_bytes(bytes(chunks), "big")
         levels = range(len(self._sizes))
         coming = 0  # the chunks that move to the next level from the one before it
@@ -122,7 +124,8 @@ class Buckets:
         taken = here & leaving
         if taken or coming:
             here = (here ^ taken) | coming
-            self._at[level] = bytearray(here.to_bytes(len(self._bits), "big"))
+            size = len(self._bits) if here else 0
+            self._at[level] = bytearray(here.to_bytes(size, "big"))
             self._sizes[level] = here.bit_count()
         if coming:
             self._listed.pop(level, None)
@@ -131,10 +134,12 @@ class Buckets:
     def _grow(self, level: int) -> None:
         while len(self._sizes) <= level:
             self._sizes.append(0)
-            self._at.append(bytearray(len(self._bits)))
+            self._at.append(bytearray())
 
     def _enter(self, level: int, index: int) -> None:
         self._grow(level)
+        if not self._at[level]:
+            self._at[level] = bytearray(len(self._bits))
         self._at[level][index >> 3] |= 0x80 >> (index & 7)
         self._sizes[level] += 1
         listed = self._listed.get(level)
@@ -355,16 +360,23 @@ def _indexes(bits: bytes | bytearray, start: int) -> Iterator[int]:
             byte &= ~(0x80 >> bit)
 
 
-def _add_lanes(levels: "array[int]", bits: bytes, change: int) -> "array[int]":
-    """Return 16-bit levels, changed by 1 or -1 for each chunk in a bitfield.
+def _add_lanes(levels: "array[int]", bits: bytes, change: int) -> None:
+    """Change 16-bit levels by 1 or -1 for each chunk in a bitfield.
 
-    All are added as one number. No level is negative or reaches 65,536, so nothing is
-    carried from one to the next.
+    Those of a slice are added as one number. No level is negative or reaches 65,536, so
+    nothing is carried from one to the next. A slice limits the memory, which is a
+    hundred times that of its bits.
     """
-    size = levels.itemsize * len(levels)
-    number = int.from_bytes(levels, _ORDER)
-    number += change * int.from_bytes(_spread(bits)[:size], _ORDER)
-    return array("H", number.to_bytes(size, _ORDER))
+    for start in range(0, len(bits), SLICE):
+        part = bits[start : start + SLICE]
+        if part.count(0) == len(part):
+            continue
+        lanes = levels[8 * start : 8 * (start + SLICE)]
+        size = lanes.itemsize * len(lanes)
+        number = int.from_bytes(lanes, _ORDER)
+        number += change * int.from_bytes(_spread(part)[:size], _ORDER)
+        changed = array("H", number.to_bytes(size, _ORDER))
+        levels[8 * start : 8 * start + len(lanes)] = changed
 
 
 def _spread(bits: bytes) -> bytes:

@@ -273,7 +273,9 @@ class Scheduler(Generic[S]):
             self._outstanding -= window.on_refused(index)
             if index in self.picker.requested_from(source):
                 # A source that refuses every chunk costs us one request for each.
-                if not is_busy:
+                if is_busy:
+                    window.on_busy(now)
+                else:
                     self.picker.refuse(source, (index,))
                     self._full -= window.is_full
                     window.is_full = False
@@ -327,9 +329,8 @@ class Scheduler(Generic[S]):
             elif not self.picker.free:
                 self._late.update(window.overdue(now, usual))
         # A pause may be over, too.
-        self._is_due |= bool(stalled or self._late) or any(
-            0 < window.choices_from <= now for window in self._windows.values()
-        )
+        over = [window.end_pause(now) for window in self._windows.values()]
+        self._is_due |= bool(stalled or self._late) or any(over)
         return stalled
 
     # What to request.

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
+    "BUSY_PAUSE",
     "MAX_REQUESTS",
     "ORIGIN_RUNS",
     "ORIGIN_STALL_TIME",
@@ -27,6 +28,7 @@ MAX_REQUESTS = 256  # outstanding at one peer
 MAX_BYTES = 8 * 1024 * 1024  # outstanding at one peer
 UNPROVEN_REQUESTS = 1  # outstanding at a peer of which no chunk has been verified
 FIRST_REQUESTS = 4  # outstanding at a peer after its first verified chunk
+BUSY_PAUSE = 0.5  # seconds until a source that was busy gets another request
 STALL_TIME = 3.0  # seconds without a byte after which a source counts as stalled
 STALL_DELAYS = 3  # the same in usual delays of this source, if that is longer
 MIN_RATE = 16 * 1024  # bytes per second; slower chunks are requested elsewhere
@@ -82,6 +84,8 @@ class RequestWindow:
         """Whether a chunk of the source has been verified."""
         self.is_stalled = False
         """Whether the source has left requests unanswered for too long."""
+        self.busy_until = 0.0
+        """Until when nothing is requested of a source that was busy; 0 if it is not."""
         self.is_full = is_full
         """Whether the source has every chunk."""
         self.can_choose = can_choose
@@ -104,6 +108,8 @@ class RequestWindow:
     def room(self, least: int = 1) -> int:
         """Return how many more requests may be sent now; `least` in all, if proven."""
         if self.is_stalled or self.is_verifying or self.is_streaming:
+            return 0
+        if self.busy_until:
             return 0
         most = max(least, int(self._size)) if self.is_proven else UNPROVEN_REQUESTS
         return most - len(self._sent)
@@ -130,6 +136,7 @@ class RequestWindow:
         """
         self._last_answer = self._last_heard = now
         self.is_stalled = False
+        self.busy_until = 0.0
         sent = self._sent.pop(index, None)
         if sent is None:
             return False
@@ -142,6 +149,21 @@ class RequestWindow:
             least = self.LEAST if delay <= LONG_DELAY else 1
             self._size = max(least, self._size - (1 - self.DELAY / delay))
         return True
+
+    def on_busy(self, now: float) -> None:
+        """Note that the source has too many requests: it gets none for a while.
+
+        An honest source is soon rid of one, and answers it. Others would keep both ends
+        busy with requests and refusals.
+        """
+        self.busy_until = now + BUSY_PAUSE
+
+    def end_pause(self, now: float) -> bool:
+        """Return True if a pause is over; that of a busy source ends here."""
+        if self.busy_until > now:
+            return False
+        was_busy, self.busy_until = self.busy_until > 0, 0.0
+        return was_busy or 0 < self.choices_from <= now
 
     def on_refused(self, index: int) -> bool:
         """Note a refused request; return True if it was outstanding.

@@ -183,8 +183,8 @@ class LanDiscovery:
         errors = [each.send_error for each in sockets if each.send_error]
         if not sockets and refused is None:
             self.problem = (
-                "LAN discovery does not work: no network interface is up here. "
-                f"{_instead()}"
+                "LAN discovery does not work: no interface with an IPv4 address or a "
+                f"link-local IPv6 address is in use here. {_instead()}"
             )
         elif len(errors) == len(sockets):
             reason = errors[0] if errors else refused

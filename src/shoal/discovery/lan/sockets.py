@@ -12,7 +12,6 @@ import socket
 import struct
 import sys
 
-from shoal.core.names.address_scope import Scope, scope_of
 from shoal.net.interfaces import Interface
 from shoal.net.socket_names import family_of, name_of
 
@@ -62,7 +61,8 @@ def has_group(interface: Interface) -> bool:
 
     IPv6 is used once for each interface, and not on `lo`, which always has IPv4.
     """
-    return not interface.is_ipv6 or scope_of(interface.address) is Scope.LINK
+    # `scope_of` would load `ipaddress`, which takes longer than a chunk to arrive.
+    return not interface.is_ipv6 or interface.address.startswith("fe80:")
 
 
 def group_of(address: str) -> str:

@@ -263,19 +263,20 @@ def prune(disk: Disk, at: int, max_bytes: int, max_files: int) -> None:
 
 
 def write_new_file(
-    disk: Disk, at: int, name: str, data: bytes, *, flush: bool = False
+    disk: Disk, at: int, name: str, *parts: bytes, flush: bool = False
 ) -> None:
     """Write a file in the open folder `at` for this user only, in one step.
 
-    It replaces a file with that name. With `flush` it survives a power loss; otherwise
-    a power loss may leave the file that it replaces. Raises `StoreError`.
+    It has these parts, one after the other, and replaces a file with that name. With
+    `flush` it survives a power loss; otherwise a power loss may leave the file that it
+    replaces. Raises `StoreError`.
     """
     draft = f".{name[:16]}-{token_hex(8)}"
     fd = disk.create(draft, at=at)
     if fd is None:
         raise StoreError(f"{draft} already exists.")
     try:
-        disk.pwrite(fd, [data], 0)
+        disk.pwrite(fd, parts, 0)
         disk.fdatasync(fd)
         disk.rename(draft, name, at=at, to=at)
         if flush:

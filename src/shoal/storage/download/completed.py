@@ -18,6 +18,7 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
 from shoal.errors import TargetExistsError, UsageError, option
 from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.system import real_path
 from shoal.storage.download.places import flags_of
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents
@@ -190,10 +191,12 @@ def open_completed(
     files: Sequence[File] | None = None,
     selected: Collection[int] | None = None,
     as_one: bool = False,
+    follows_links: bool = False,
 ) -> SharedFiles:
     """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
 
-    With `as_one`, the target is the one selected file.
+    With `as_one`, the target is the one selected file. With `follows_links`, a link to
+    a file counts as that file.
 
     Chunks that include bytes of other files, or of files that have been deleted since,
     are missing from it. Each chunk is verified once before it is uploaded, so the
@@ -216,6 +219,8 @@ def open_completed(
     while some := list(islice(rest, _BATCH)):
         paths = [file.path for _, file in some]
         wanted = [file.path for number, file in some if chosen[number]]
+        if follows_links:
+            _place_links(found, wanted, disk)
         names = [found.location(path) for path in wanted]
         states = iter(disk.states_at(names))
         kept: list[FileState] = []
@@ -233,6 +238,16 @@ def open_completed(
     if missing:
         opened.have = _chunks_without(missing, chunks, files)
     return opened
+
+
+def _place_links(files: ScannedFiles, paths: Sequence[str], disk: Disk) -> None:
+    """Let the files at these paths that are links be read where they lead."""
+    locations = [files.location(path) for path in paths]
+    states = disk.states_at(locations)
+    for path, location, state in zip(paths, locations, states, strict=True):
+        real = real_path(location) if state is not None and state.is_link else None
+        if real is not None:
+            files.place(path, real)
 
 
 def kept_chunks(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from shoal.errors import UnfinishedError, run_again
+from shoal.errors import UnfinishedError
 from shoal.storage.disk.disk import Data
 from shoal.storage.store import Verify
 
@@ -65,9 +65,7 @@ def hash_chunks(
         buffer = memoryview(bytearray(min(together * chunks.chunk_size, chunks.size)))
         for first in batches:
             if stopped is not None and stopped():
-                raise UnfinishedError(
-                    f"Hashing was stopped before the end; {run_again()}."
-                )
+                raise UnfinishedError.again("Hashing was stopped before the end")
             end = min(first + together, chunks.count)
             size = min(chunks.offset(end), chunks.size) - chunks.offset(first)
             files.read_into(buffer[:size], chunks.offset(first))

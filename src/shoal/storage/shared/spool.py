@@ -183,7 +183,7 @@ def _is_readable(stream: BinaryIO) -> bool:
 def _check_running(stopped: Callable[[], bool]) -> None:
     if stopped():
         what = told("Standard input", "The stream")
-        raise UnfinishedError(f"{what} was not read to its end; {run_again()}.")
+        raise UnfinishedError.again(f"{what} was not read to its end")
 
 
 def _remove_abandoned(folder: Path, disk: Disk) -> None:

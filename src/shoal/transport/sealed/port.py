@@ -103,7 +103,7 @@ class Port(SealedListener):
         waiting = AtRelay(relay_request(keys, self.node_id), begin)
         try:
             async with reaching(relay, DIAL_TIME):
-                await loop.create_connection(lambda: waiting, relay.host, relay.port)
+                await connect(lambda: waiting, relay)
             await waiting.met
         except PeerError as error:
             raise RelayError(str(error)) from error
