@@ -148,7 +148,7 @@ async def test_a_port_that_is_none_is_refused() -> None:
             if request == b"\0\0"
             else bytes((0, 130)) + bytes(6) + struct.pack("!HHI", PORT, 0, 60)
         )
-        with pytest.raises(RouterError, match="a port that is none"):
+        with pytest.raises(RouterError, match="an invalid port"):
             await (await find_natpmp(router.gateway)).map(PORT, PORT)
 
 

@@ -81,7 +81,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get x --output y", "no option --output; did you mean --out?"),
         ("get -z x", "There is no option -z. See shoal get --help."),
         ("get", "Missing argument 'LINK'. See shoal get --help."),
-        ("get x y", "y is one argument too many: only after a link"),
+        ("get x y", "y is one argument too many: the path of a file may follow"),
         ("get x --peer", "requires an argument."),
         (f"share x --port {'9' * 5000}", "999' is not a port; write a number"),
         (f"share x --once {'9' * 5000}", "999' is not a number from 1 to"),

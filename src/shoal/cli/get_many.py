@@ -32,19 +32,22 @@ def read_links(place: str) -> list[str]:
     Each has a line of its own; empty lines and those that begin with `#` are skipped.
     Raises `StoreError`, or `UsageError` if there is no link or there are too many.
     """
+    name = "standard input" if place == "-" else place
     try:
         with open(0 if place == "-" else place, "rb", closefd=place != "-") as file:
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise StoreError(
-            f"{place} cannot be read ({error.strerror}); name a file with links."
+            f"{name} cannot be read ({error.strerror}); name a file with links."
         ) from None
     lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
     links = list(dict.fromkeys(each for each in lines if each and each[0] != "#"))
     if not links:
-        raise UsageError(f"There is no link in {place}; write one in each line.")
+        raise UsageError(f"There is no link in {name}; write one per line.")
     if len(data) > MAX_SIZE or len(links) > MAX_LINKS:
-        raise UsageError(f"{place} has more than {MAX_LINKS:,} links; split it.")
+        raise UsageError(
+            f"There are more than {MAX_LINKS:,} links in {name}; split them."
+        )
     return links
 
 

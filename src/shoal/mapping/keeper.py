@@ -23,7 +23,7 @@ LEAST_WAIT = 60.0  # seconds to the next renewal, at least
 MOST_WAIT = 600.0  # the same, at most
 RETRY = (120.0, 3600.0)  # seconds to the second attempt, and to later ones at most
 
-NO_ROUTER = "There is no router that translates an address of this machine."
+NO_ROUTER = "No router was found that translates an address of this machine."
 
 
 class Keeper:

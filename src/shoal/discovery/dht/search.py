@@ -1,4 +1,4 @@
-"""One join of a topic: when it is looked up, and whom it asks for newcomers; pure.
+"""One join of a topic: when it is looked up, and which nodes it asks for newcomers.
 
 A node behind a NAT is reached only if it dials at the same time as the other. So it has
 to hear of a newcomer within seconds, and not at its next lookup: it keeps asking a few
