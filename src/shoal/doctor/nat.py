@@ -61,7 +61,7 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
                 "Peers behind such NATs connect when both dial each other; shoal does "
                 "that by itself.",
             )
-        case NatKind.KEEPING:
+        case NatKind.CHANGING:
             return note(
                 _NAME,
                 f"Behind a NAT that changes ports; seen from the internet as {host}.",

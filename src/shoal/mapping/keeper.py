@@ -12,7 +12,7 @@ from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
 from shoal.mapping.base import Method
 from shoal.mapping.packets import NONCE_SIZE
-from shoal.mapping.probe import Probe, probes_of
+from shoal.mapping.probe import Probe, searches_of
 from shoal.net.gateway import Gateway
 
 __all__ = ["Keeper", "renewal_wait"]
@@ -59,7 +59,7 @@ class Keeper:
         self._wanted = port
 
     def restart(self) -> None:
-        """Ask anew now: addresses have changed, or this machine was asleep."""
+        """Ask again now: addresses have changed, or this machine was asleep."""
         self._is_due.set()
 
     async def run(self) -> None:
@@ -116,7 +116,7 @@ class Keeper:
 
         Raises `RouterError`.
         """
-        searches = probes_of(gateway, self._nonce, multicasts=self._multicasts)
+        searches = searches_of(gateway, self._nonce, multicasts=self._multicasts)
         async with Probe(searches) as probe:
             while (method := await probe.next()) is not None:
                 try:

@@ -46,9 +46,9 @@ from shoal.net.socket_names import family_of
 
 __all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
 
-# By which the waits between questions for newcomers are longer over IPv6 than over IPv4
-# if both work: together they stay below 20 packets a minute.
-SECOND_SEEK = 4.0
+# While both networks work, newcomers are asked for less often in that of IPv6: together
+# that is fewer than 20 packets a minute.
+SECOND_SEEK = 4.0  # times as long between two questions
 
 
 class DhtDiscovery:
@@ -130,7 +130,7 @@ class DhtDiscovery:
     ) -> AsyncGenerator[Address, None]:
         """Yield the topic's peers; with a `port`, announce it meanwhile.
 
-        While somebody waits for peers, as `is_awaited` tells, the lookups of this topic
+        While a caller waits for peers, as `is_awaited` tells, the lookups of this topic
         go before others, and are repeated more often until they find one. Only
         `aclose`, the iterator's or the discovery's, ends the iterator. While no node
         can be reached, the lookup is repeated and `problem` gives the reason. Raises

@@ -15,7 +15,7 @@ from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import LookupSchedule, Priority, WaitRange
 
-__all__ = ["SEEK", "SEEK_NODES", "Search"]
+__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "Search"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
