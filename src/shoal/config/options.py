@@ -116,8 +116,8 @@ OPTIONS = (
     Option("background", FLAG, ("share",),
         help="Return once the link is served, and keep sharing until shoal stop."),
     Option("code", FLAG, ("share",),
-        help="Also print a code, such as 4821-purity-carbon-olympic, that shoal get "
-        "takes in place of the link: once, or as often as --once says."),
+        help="Also print a code that shoal get takes in place of the link, such as "
+        "4821-purity-carbon-olympic: once, or as often as --once says."),
     Option("code-for", SECONDS, ("share",),
         help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
@@ -144,14 +144,15 @@ OPTIONS = (
     Option("limit-up", RATE, ("share", "get", "seed"),
         help="Upload at most this many bytes per second, e.g. 10M."),
     Option("schedule", SCHEDULE, ("share", "get", "seed"),
-        help="Use other limits at some hours, e.g. mon-fri,08:00-18:00,up=1M,down=none "
+        help="Use other rate limits at some hours, for example "
+        "mon-fri,08:00-18:00,up=1M,down=none "
         "(repeatable; the first that fits holds)."),
     Option("peer", ADDRESSES, EVERY, field="peers",
         help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
         "(repeatable)."),
     Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
     Option("lan-only", FLAG, EVERY,
-        help="Find peers on the LAN only; do not use the DHT."),
+        help="Find peers on the LAN only; use neither the DHT nor the router."),
     Option("no-lan", FLAG, EVERY,
         help="Do not send multicast to find peers on the LAN."),
     Option("no-map", FLAG, EVERY,
