@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Meet", "Relays"]
 
-# More than the idle connections from one address: newcomers take the place of these.
+# More than `MAX_IDLE_PER_ADDRESS`, as all have the relay's address: idle ones give way.
 MAX_RELAYED = 32  # peers of one share that a node is connected with through relays
 DIRECT_TIME = 5.0  # seconds without a new chunk until a download needs a relay
 LOOK_PERIOD = 0.5  # seconds between looks at whether a peer is needed

@@ -13,13 +13,13 @@ from shoal.net.socket_names import host_of
 from shoal.transport.connection import Connection
 from shoal.transport.liveness import watch_silence
 
-__all__ = ["CONNECT_TIME", "connect", "dial", "reaching"]
+__all__ = ["ATTEMPT_DELAY", "CONNECT_TIME", "connect", "dial", "reaching"]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 S = TypeVar("S", bound=Session)
 
 CONNECT_TIME = 10.0  # seconds
-ATTEMPT_DELAY = 0.25  # seconds until the next address is tried; RFC 8305 section 5
+ATTEMPT_DELAY = 0.25  # seconds until another address is tried, too; RFC 8305 section 5
 
 
 async def dial(
