@@ -26,7 +26,7 @@ GLOBAL = Address("8.8.8.8", 4000)
 
 
 class World:
-    """Whoever may be dialled, and when that was."""
+    """The peers that may be dialled, and when each was."""
 
     def __init__(self) -> None:
         self.dials: list[tuple[float, Address]] = []

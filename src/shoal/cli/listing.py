@@ -178,6 +178,7 @@ def _show(output: Output, new: dict[str, _Copy], old: dict[str, _Copy]) -> None:
         return
     for key in old.keys() - new.keys():
         output.event("unlisted", link=old[key].link, name=old[key].name)
+        output.say(f"{old[key].path} is no longer in the list.")
     for key, copy in new.items():
         if old.get(key) != copy:
             copy.write(output)
