@@ -83,6 +83,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get", "Missing argument 'LINK'. See shoal get --help."),
         ("get x y", "y is one argument too many: the path of a file may follow"),
         ("get x --peer", "requires an argument."),
+        ("stop x", "x is neither a link nor a process id."),
         (f"share x --port {'9' * 5000}", "999' is not a port; write a number"),
         (f"share x --once {'9' * 5000}", "999' is not a number from 1 to"),
         ("share x --once 00", "--once: '00' is not a number from 1 to"),
