@@ -104,11 +104,15 @@ def install(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_a_systemd_unit_is_installed_and_removed(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.toml").touch()
+    monkeypatch.setenv("SHOAL_CONFIG", "here.toml")
     assert install(monkeypatch, "--install", "--http", "127.0.0.1:80%$", "-q") == 0
     unit = tmp_path / "con fig/systemd/user/shoal-seed.service"
     text = unit.read_text()
     assert f'"{sys.executable}" "-m" "shoal" "seed" "--http" "127.0.0.1:80%%$$"' in text
     assert 'Environment="SHOAL_PORT=4001"\n' in text
+    assert f'Environment="SHOAL_CONFIG={tmp_path}/here.toml"\n' in text
     assert "secret" not in text
     assert unit.stat().st_mode & 0o077 == 0
     verify = ["systemd-analyze", "--user", "--man=no", "verify", str(unit)]
@@ -118,7 +122,8 @@ def test_a_systemd_unit_is_installed_and_removed(
     assert not unit.exists()
     calls = [line.split(" ", 2)[2] for line in tools.read_text().splitlines()]
     assert calls == [
-        *("daemon-reload", "enable shoal-seed.service", "restart shoal-seed.service"),
+        *("daemon-reload", "daemon-reload"),
+        *("enable shoal-seed.service", "restart shoal-seed.service"),
         *("disable --now shoal-seed.service", "daemon-reload"),
     ]
 
@@ -150,6 +155,7 @@ def test_what_fails_is_told_with_what_to_do(
     (tmp_path / "no").touch()
     assert install(monkeypatch, "--install") == 1
     assert "systemctl --user daemon-reload failed" in capsys.readouterr().err
+    assert not (tmp_path / "con fig/systemd").exists()
     assert install(monkeypatch, "--install", "--uninstall") == 2
     monkeypatch.setattr(sys, "platform", "win32")
     assert install(monkeypatch, "--install") == 2

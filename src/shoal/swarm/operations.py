@@ -18,7 +18,7 @@ from shoal.core.names.link import MAX_RELAYS, Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
-from shoal.errors import UnfinishedError, told
+from shoal.errors import UnfinishedError, UsageError, option, told
 from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import user_home
@@ -141,6 +141,7 @@ async def share_sealed(
     resources = registry.resources
     async with resources.call():
         # What fails here fails before anything is hashed.
+        _check_relays(resources.settings.relays)
         (await registry.port()).check_room()
         whole = given if isinstance(given, Given) else None
         await _check_origins(resources, whole, options, on_progress)
@@ -180,11 +181,21 @@ async def link_sealed(
     """Hash what is given; return the link that sharing it would have."""
     resources = registry.resources
     async with resources.call():
+        _check_relays(resources.settings.relays)
         copies: list[Entry] = []
         manifest, source = await _build(resources, given, options, on_progress, copies)
         await resources.in_thread(source.close)
         relays = resources.settings.relays
         return _link_of(manifest, options, copies, relays), manifest
+
+
+def _check_relays(relays: tuple[Address, ...]) -> None:
+    """Raise `UsageError` if a link cannot name all of these relays."""
+    if len(relays) > MAX_RELAYS:
+        raise UsageError(
+            f"A link names at most {MAX_RELAYS} relays, and {option('--relay')} names "
+            f"{len(relays)}; remove some."
+        )
 
 
 def _link_of(
@@ -193,7 +204,7 @@ def _link_of(
     copies: list[Entry],
     relays: tuple[Address, ...],
 ) -> Link:
-    link = Link(manifest.id, origins=options.origins, relays=relays[:MAX_RELAYS])
+    link = Link(manifest.id, origins=options.origins, relays=relays)
     if options.origins or relays:
         return link
     # A copy keeps the link that it was fetched with.
