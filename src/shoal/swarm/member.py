@@ -144,8 +144,18 @@ class Registry:
                     left = partial(catalogue.mark_left, share_id)
                     await self.resources.in_thread(left)
                 else:
-                    mark = partial(catalogue.mark_served, share_id, path)
+                    node_id = (await self.port()).node_id
+                    mark = partial(catalogue.mark_served, share_id, path, node_id)
                     await self.resources.in_thread(mark)
+
+    async def serving_nodes(self, share_id: bytes) -> set[bytes]:
+        """Return the ids of this user's nodes that serve a share already."""
+        catalogue = self.resources.catalogue
+        if catalogue is not None:
+            with suppress(ShoalError):
+                find = partial(catalogue.serving_nodes, share_id)
+                return await self.resources.in_thread(find)
+        return set()
 
     @asynccontextmanager
     async def turn(self, share_id: bytes) -> AsyncIterator[Turn]:

@@ -158,6 +158,8 @@ async def share_sealed(
         share = await serve_share(registry, link, manifest, source, on_progress)
         if not isinstance(given, Given):
             return share  # it ends with this process
+        # Noted before it is listed: `shoal seed` leaves it to this process.
+        await registry.note_served(link.id, given.place)
         if manifest.id not in (each.link.id for each in copies):
             made = Made(
                 is_shared=True,
@@ -168,7 +170,6 @@ async def share_sealed(
                 is_new_link=options.new_link,
             )
             await registry.remember(link, given.place, manifest, made)
-        await registry.note_served(link.id, given.place)
         return share
 
 
@@ -253,6 +254,8 @@ async def serve_share(
     release = registry.resources.own_source(source)
     try:
         member = Member(registry, link, await registry.port(), on_event=on_event)
+        # `shoal seed` of this user may serve it already, and is no receiver.
+        member.swarm.completed.ignore(await registry.serving_nodes(manifest.id))
         member.swarm.serve(manifest, source)
         member.swarm.finish()
         await member.__aenter__()
