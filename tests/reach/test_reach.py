@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import json
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from tests.reach.matrix import NO_DISCOVERY, PORT, Pair, by_common_peer, by_dht
 
 pytestmark = pytest.mark.interop
 
+UPLINK = ("tbf", "rate", "20mbit", "burst", "64kb", "latency", "100ms")
 CODE = r"[0-9]{4}(-[a-z]+){3}"
 PRESERVING = Pair(Nat.PRESERVING, Nat.PRESERVING)
 
@@ -80,7 +82,6 @@ def test_doctor_names_the_kind_of_nat(net: tuple[Internet, str]) -> None:
         Nat.PUBLIC: "No NAT: this machine has the address {}",
         Nat.FIREWALL: "No NAT: this machine has the address {}",
         Nat.NESTED: "Behind a NAT that keeps ports; seen from the internet as {}",
-        Nat.CHANGING: "Behind a NAT that changes ports; seen from the internet as {}",
         Nat.SYMMETRIC: "Behind a NAT that draws a new port for each connection, as {}",
     }
     with ExitStack() as stack:
@@ -123,6 +124,40 @@ def test_a_code_is_redeemed_and_its_share_fetched_behind_nats(
         with shoal("get", code, "-o", out, *options, ns=getter.namespace) as getting:
             assert getting.finish(90).code == 0
     assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_six_behind_nats_fetch_from_each_other(
+    net: tuple[Internet, str], tmp_path: Path
+) -> None:
+    """The sharer is behind a NAT as well, and sends hardly more than one copy."""
+    internet, bootstrap = net
+    options = ("--no-lan", "--dht-bootstrap", bootstrap, "--json")
+    source = tmp_path / "source"
+    source.write_bytes(random.Random(9).randbytes(16 << 20))
+    homes = [internet.add_home(Nat.PRESERVING) for _ in range(7)]
+    for home in homes:
+        home.namespace.run("tc", "qdisc", "add", "dev", "wan", "root", *UPLINK)
+    with ExitStack() as stack:
+        sharing = stack.enter_context(
+            shoal("share", source, *options, ns=homes[0].namespace)
+        )
+        link = json.loads(sharing.wait_line(r'^\{.*"event":"start".*')[0])["link"]
+        getting = []
+        for number, home in enumerate(homes[1:]):
+            words = ("get", link, "-o", tmp_path / f"out{number}", "--seed", *options)
+            program = shoal(*words, ns=home.namespace)
+            getting.append(stack.enter_context(program))
+        for program in getting:
+            program.wait_line('"event":"complete"', 120)
+    events = [json.loads(line[0]) for line in sharing.find(r"^\{.*")]
+    sent: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "peer" and "uploaded" in event:
+            sent[event["address"]] = event["uploaded"]
+    assert len(sent) == 6
+    assert sum(sent.values()) <= 1.3 * source.stat().st_size
 
 
 @pytest.mark.long
