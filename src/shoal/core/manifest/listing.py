@@ -89,7 +89,10 @@ def list_files(manifest: Manifest, folder: str | None = None) -> Sequence[File]:
     if not files:
         file = table.find(folder)
         if file is None:
-            raise NotFoundError(f"There is no {folder} in the share.")
+            raise NotFoundError(
+                f"There is no {shown(folder)} in the share. "
+                f"{told('shoal ls', 'Node.list()')} lists its files."
+            )
         return (file,)
     return files
 

@@ -19,7 +19,7 @@ from shoal.core.manifest.hash_table import HashTable
 from shoal.core.manifest.pages import FILES, PageKey
 from shoal.core.manifest.paths import shown
 from shoal.core.manifest.root import Root, decode_root
-from shoal.errors import NotFoundError, UsageError
+from shoal.errors import NotFoundError, UsageError, told
 
 __all__ = ["Manifest", "Missing"]
 
@@ -160,7 +160,10 @@ class Manifest:
             raise UsageError("The share is a folder; name one of its files.")
         found = self.file_table.find(path)
         if found is None:
-            raise NotFoundError(f"There is no {shown(path)} in the share.")
+            raise NotFoundError(
+                f"There is no {shown(path)} in the share. "
+                f"{told('shoal ls', 'Node.list()')} lists its files."
+            )
         return found
 
     def spans(self, first: int, end: int) -> Sequence[FileSpan]:
