@@ -5,7 +5,7 @@ python -m tests.helpers.capture FILE [INTERFACE]
     is `lo` unless it is named
 
 Each packet follows its length in four bytes; `datagrams` reads the UDP datagrams and
-`destinations` the addresses.
+`destinations` the addresses. `recorded` runs this as a program.
 """
 
 import select
@@ -13,10 +13,14 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Datagram", "datagrams", "destinations"]
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+
+__all__ = ["Datagram", "datagrams", "destinations", "recorded", "sent"]
 
 ALL = 0x0003  # every protocol (ETH_P_ALL, packet(7))
 ETHERNET = 14  # bytes of the length before each packet
@@ -43,6 +47,29 @@ def datagrams(path: Path) -> Iterator[Datagram]:
 def destinations(path: Path) -> set[str]:
     """Return the addresses that the packets in a capture file were sent to."""
     return {socket.inet_ntoa(packet[16:20]) for packet in _packets(path)}
+
+
+def sent(path: Path, source: str) -> list[str]:
+    """Return the address that each packet from `source` in a file was sent to."""
+    wanted = socket.inet_aton(source)
+    return [
+        socket.inet_ntoa(packet[16:20])
+        for packet in _packets(path)
+        if packet[12:16] == wanted
+    ]
+
+
+@contextmanager
+def recorded(
+    namespace: Namespace, path: Path, interface: str = "wan"
+) -> Iterator[None]:
+    """Write every packet of an interface to a file meanwhile."""
+    argv = [sys.executable, "-m", "tests.helpers.capture", str(path), interface]
+    with Program(argv, namespace=namespace, has_input=True) as program:
+        program.wait_line("ready")
+        yield
+        program.end_input()
+        program.wait_line("done")
 
 
 def _packets(path: Path) -> Iterator[bytes]:
