@@ -57,7 +57,8 @@ class Nat(enum.Enum):
     CHANGING = "port-changing NAT"
     """A NAT that has another port for each port of a machine, the same to everyone.
 
-    Linux has none; this one has one port for TCP and one for UDP.
+    Linux has none; this one has one port for TCP and one for UDP. So only one socket at
+    a time can talk to an address, and `shoal doctor`, which uses several, cannot.
     """
     SYMMETRIC = "symmetric NAT"
     """A NAT that draws another port for each connection."""
