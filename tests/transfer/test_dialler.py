@@ -5,12 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+import pytest
+
 from shoal.core.bans import BAN_TIME
 from shoal.core.limits import DIAL_BURST, DIAL_RATE, MAX_PUNCHES, DialPace
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, PUNCH_AFTER, Dialler
+from shoal.transfer.dialler import (
+    ATTEMPT_DELAY,
+    MAX_DIALS,
+    MAX_PEERS,
+    PUNCH_AFTER,
+    Dialler,
+)
 from tests.helpers.virtual_time import now, virtual_time
 
 A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
@@ -260,3 +268,59 @@ async def test_a_named_address_is_dialled_soon_during_a_flood() -> None:
         assert not world.dials_of(B)
         await asyncio.sleep(1.0)
         assert world.dials_of(B)
+
+
+# Two addresses of one node on the LAN.
+
+SIX, FOUR = Address("fe80::7%eth0", 4001), Address("10.0.0.7", 4001)
+ON_THE_LAN = ((FOUR, "lan"), (SIX, "lan"))
+
+
+@virtual_time
+async def test_the_other_family_of_a_connected_node_is_dialled_later() -> None:
+    async with dialling(*ON_THE_LAN) as world:
+        world.answers = {SIX: None, FOUR: None}
+        world.on_connected = world.known.on_ready
+        await asyncio.sleep(3.0)
+        assert [dialled for _, dialled in world.dials] == [SIX]
+        # The other may be another node with the same port after all.
+        await asyncio.sleep(10.0)
+        assert [dialled for _, dialled in world.dials] == [SIX, FOUR]
+
+
+@virtual_time
+async def test_the_other_family_is_not_dialled_where_nodes_have_no_identity() -> None:
+    world = World()
+    world.answers = {SIX: None, FOUR: None}
+    world.known = Dialler(
+        world.dial, lambda: 0, Random(1), DialPace(), has_identity=False
+    )
+    world.on_connected = world.known.on_ready
+    task = asyncio.create_task(world.known.run([report(*ON_THE_LAN)]))
+    await asyncio.sleep(600.0)
+    assert [dialled for _, dialled in world.dials] == [SIX]
+    world.known.on_lost(SIX)
+    world.answers[SIX] = PeerError("it is gone")
+    await asyncio.sleep(120.0)
+    assert world.dials_of(FOUR)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@virtual_time
+async def test_a_family_that_does_not_answer_gets_a_quarter_of_a_second() -> None:
+    async with dialling(*ON_THE_LAN) as world:
+        world.hangs.add(SIX)
+        await asyncio.sleep(5.0)
+        waited = world.dials_of(FOUR)[0] - world.dials_of(SIX)[0]
+        assert waited == pytest.approx(ATTEMPT_DELAY, abs=0.001)
+
+
+@virtual_time
+async def test_addresses_that_nothing_joins_are_dialled_at_once() -> None:
+    found = [(SIX, "lan"), (Address("10.0.0.7", 4002), "lan")]
+    found += [(Address("10.0.0.8", 4001), "peer"), (Address("fd00::8", 4001), "dht")]
+    async with dialling(*found) as world:
+        await asyncio.sleep(0.1)
+        assert len(world.dials) == 4
+        assert ":" in world.dials[0][1].host, "IPv6 comes first"

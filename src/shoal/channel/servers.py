@@ -27,7 +27,6 @@ T = TypeVar("T")
 TICK = 0.25  # seconds between ticks
 HANDSHAKE_TIME = 10.0  # seconds to wait for a handshake, plus those for its bytes:
 HANDSHAKE_RATE = 64 * 1024  # bytes per second
-OTHER_FAMILY = 0.25  # seconds until the other family's answer on the LAN has come
 
 
 class Server:
@@ -96,7 +95,8 @@ class Servers:
         self._buffers = resources.buffers
         self._servers: dict[Connection[OpenClientSession], Server] = {}
         self.dialler = Dialler(
-            self._dial, self._count_connected, resources.rng, resources.dials
+            *(self._dial, self._count_connected, resources.rng, resources.dials),
+            has_identity=False,
         )
         self._clock = asyncio.get_running_loop().time
 
@@ -147,8 +147,6 @@ class Servers:
     async def _dial(self, address: Address, source: str) -> None:
         if not self.dialler.bans.may_try(address.host, self._clock(), dialled=True):
             raise PeerError(f"several servers at {address.host} sent wrong data")
-        if source == "lan" and ":" in address.host:
-            await self._wait_for_ipv4(address)
         session = OpenClientSession(self._channel, self._buffers)
         connection = Connection(session, self)
         self._servers[connection] = Server(address, source)
@@ -156,17 +154,6 @@ class Servers:
             await dial(connection, address)
         except PeerError as error:
             self.on_lost(connection, error)
-
-    async def _wait_for_ipv4(self, address: Address) -> None:
-        """Wait until the IPv4 address of a server, if it has one, is found as well.
-
-        The protocol cannot tell that two addresses belong to one server. Raises
-        `PeerError` if they seem to: both have the same port.
-        """
-        await asyncio.sleep(OTHER_FAMILY)
-        known = (each for each in self.dialler if ":" not in each.host)
-        if any(each.port == address.port for each in known):
-            raise PeerError(f"{address} seems to be known by its IPv4 address")
 
     def _drop_silent(self, now: float) -> None:
         """Close connections whose handshake is late or arrives too slowly."""

@@ -142,10 +142,7 @@ class PeerBook:
             self._idle(address, entry)
 
     def next_dials(self, now: float, slots: int) -> list[Address]:
-        """Return up to `slots` addresses to dial now; they count as connected.
-
-        The IPv6 addresses come first (RFC 8305 section 4).
-        """
+        """Return up to `slots` addresses to dial now, as connected; IPv6 is first."""
         dials: list[Address] = []
         while len(dials) < slots and (address := self._queue.take(now)) is not None:
             entry = self._entries[address]

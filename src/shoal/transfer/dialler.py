@@ -8,6 +8,7 @@ fails. Both kinds of share use it: its caller makes the connections.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from errno import EMFILE, ENFILE
+from math import inf
 from random import Random
 
 from shoal.core.bans import Bans
@@ -23,6 +24,9 @@ MAX_PEERS = 64  # connections of one share at once
 MAX_DIALS = 8  # connections being made at once
 # By then most peers that can be dialled have answered; one behind a NAT may dial us.
 PUNCH_AFTER = 3.0  # seconds that a dial to the internet counts among `MAX_DIALS`
+ATTEMPT_DELAY = 0.25  # seconds that one family has before the other, RFC 8305 section 5
+MAX_PUT_OFF = 1024  # addresses that are remembered as put off
+MAX_TIMES = 3  # that one is put off, for 0.5 to 1 s, 1 to 2 s, and 2 to 4 s
 LOOK_PERIOD = 1.0  # seconds between looks at the peer book, at most
 
 Found = AsyncIterator[tuple[Address, str]]
@@ -40,10 +44,13 @@ class Dialler:
         connected: Callable[[], int],
         rng: Random,
         pace: DialPace,
+        *,
+        has_identity: bool = True,
     ) -> None:
         """Start with no address; `connected` returns how many connections there are.
 
-        `pace` is that of the node.
+        `pace` is that of the node. `has_identity` says whether two connections with one
+        node can be told from those with two.
         """
         self._attempt = attempt
         self._connected = connected
@@ -51,6 +58,7 @@ class Dialler:
         self._pace = pace
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
+        self._families = _Families(has_identity)
         self.most_peers = MAX_PEERS
         """How many connections there may be, `MAX_PEERS` at most."""
         self._dialling = 0  # dials that count among `MAX_DIALS`
@@ -130,15 +138,18 @@ class Dialler:
 
     def on_ready(self, address: Address) -> None:
         """Reset the back-off of an address whose peer has answered correctly."""
+        self._families.on_ready(address)
         self._book.on_ready(address)
 
     def on_lost(self, address: Address) -> None:
         """Dial an address again later: its connection has ended."""
+        self._families.on_lost(address)
         self._book.on_lost(address, self._clock())
         self._wake.set()
 
     def on_left(self, address: Address) -> None:
         """Wait before dialling an address again: its peer has sent goodbye."""
+        self._families.on_lost(address)
         self._book.on_left(address, self._clock())
         self._wake.set()
 
@@ -176,7 +187,9 @@ class Dialler:
         if scope_of(address.host) is Scope.GLOBAL:
             timer = asyncio.get_running_loop().call_later(PUNCH_AFTER, wait_on)
         try:
-            await self._attempt(address, self._book.source_of(address))
+            source = self._book.source_of(address)
+            await self._families.wait(address, source)
+            await self._attempt(address, source)
             self.is_out_of_files = False
         except SelfConnectionError:
             self._book.forget(address)
@@ -194,3 +207,44 @@ class Dialler:
             else:
                 self._dialling -= 1
             self._wake.set()
+
+
+class _Families:
+    """Dial a node of the LAN once, though it has an IPv4 and an IPv6 address.
+
+    Its answers over the two families arrive apart, and have nothing in common but the
+    port. So of two addresses with one port, the one that was dialled first has
+    `ATTEMPT_DELAY` to connect, and the other is put off if it has.
+    """
+
+    def __init__(self, has_identity: bool) -> None:
+        # Two nodes may have the same port. Where that shows once they are connected, an
+        # address is put off for some seconds only.
+        self._most = MAX_TIMES if has_identity else inf
+        self._first: dict[int, bool] = {}  # by port: whether IPv6 was dialled first
+        self._ready: set[Address] = set()
+        self._put_off: dict[Address, int] = {}  # how often
+
+    async def wait(self, address: Address, source: str) -> None:
+        """Give the other family its time; raises `PeerError` if it has connected."""
+        times = self._put_off.get(address, 0)
+        if source != "lan" or times >= self._most:
+            return
+        is_ipv6 = ":" in address.host
+        first = self._first.setdefault(address.port, is_ipv6)
+        if first == is_ipv6:
+            return
+        await asyncio.sleep(ATTEMPT_DELAY)
+        ready = (each for each in self._ready if each.port == address.port)
+        if any((":" in each.host) == first for each in ready):
+            if times or len(self._put_off) < MAX_PUT_OFF:
+                self._put_off[address] = times + 1
+            raise PeerError(f"{address} seems to be a node that is connected already")
+
+    def on_ready(self, address: Address) -> None:
+        """Note that an address is connected."""
+        self._ready.add(address)
+
+    def on_lost(self, address: Address) -> None:
+        """Note that it no longer is."""
+        self._ready.discard(address)

@@ -149,6 +149,8 @@ class LanDiscovery:
     def _list_interfaces(self, *, must_exist: bool) -> list[Interface]:
         try:
             found = list_interfaces(self._allowed, must_exist=must_exist)
+            # Answers come first over IPv6 then, so both ends of a pair dial by that.
+            found.sort(key=lambda each: not each.is_ipv6)
             return [each for each in found if has_group(each)]
         except OSError:
             return []  # `problem` reports that there is none, and the next scan comes
