@@ -1,6 +1,6 @@
 """Compare a punched connection with a dialled one, side by side."""
 
-import random
+import os
 import statistics
 import time
 from pathlib import Path
@@ -48,7 +48,7 @@ def measure(folder: Path, size: int, *, is_punched: bool) -> float:
     """
     folder.mkdir(parents=True)
     source, out = folder / "source", folder / "out"
-    source.write_bytes(random.Random(size).randbytes(size))
+    source.write_bytes(os.urandom(size))
     with Internet() as net:
         sharer = net.add_home(Nat.PRESERVING if is_punched else Nat.PCP)
         getter = net.add_home(Nat.PRESERVING)
