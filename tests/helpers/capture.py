@@ -20,7 +20,14 @@ from typing import NamedTuple
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
-__all__ = ["Datagram", "datagrams", "destinations", "recorded", "sent"]
+__all__ = [
+    "Datagram",
+    "datagrams",
+    "destinations",
+    "ipv6_destinations",
+    "recorded",
+    "sent",
+]
 
 ALL = 0x0003  # every protocol (ETH_P_ALL, packet(7))
 ETHERNET = 14  # bytes of the length before each packet
@@ -49,6 +56,15 @@ def destinations(path: Path) -> set[str]:
     return {socket.inet_ntoa(packet[16:20]) for packet in _packets(path)}
 
 
+def ipv6_destinations(path: Path) -> set[str]:
+    """Return those of IPv6 packets, without what the kernel sends itself (ICMPv6)."""
+    return {
+        socket.inet_ntop(socket.AF_INET6, packet[24:40])
+        for packet in _packets(path, 6)
+        if packet[6] in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+    }
+
+
 def sent(path: Path, source: str) -> list[str]:
     """Return the address that each packet from `source` in a file was sent to."""
     wanted = socket.inet_aton(source)
@@ -72,14 +88,14 @@ def recorded(
         program.wait_line("done")
 
 
-def _packets(path: Path) -> Iterator[bytes]:
-    """Yield every IPv4 packet, without its Ethernet header."""
+def _packets(path: Path, version: int = 4) -> Iterator[bytes]:
+    """Yield every packet of IP, of a version, without its Ethernet header."""
     seen, place = path.read_bytes(), 0
     while place < len(seen):
         (size,) = struct.unpack_from(">I", seen, place)
         packet = seen[place + 4 + ETHERNET : place + 4 + size]
         place += 4 + size
-        if packet[:1] and packet[0] >> 4 == 4:
+        if packet[:1] and packet[0] >> 4 == version:
             yield packet
 
 

@@ -40,7 +40,7 @@ which nftables and the kernel of Linux are the NATs and firewalls, with a DHT of
 nodes of libtorrent. Each cell has the seconds from the start of `shoal get` to its end,
 for a file of one chunk, including the start of the program. The sharer has been alone
 for 40 s before, so its first lookups are over. "–" means that no chunk arrived within a
-minute, or within 20 s with a common peer. Cells without a word are not measured.
+minute, or within 20 s with a common peer. Empty cells are not measured.
 
 | kind | what it stands for |
 |---|---|
@@ -61,7 +61,11 @@ second share that both have waits for a third machine, or for the end of the fir
 
 def alone(folder: Path) -> str:
     """Return the table of each two basic kinds that have only the DHT."""
-    return _table(by_dht(_square(BASIC), folder))
+    return (
+        "A sharer that lets no one in hears of a getter when it asks the DHT for "
+        "newcomers, every 10 to 15 s. That is most of the time here.\n\n"
+        + _table(by_dht(_square(BASIC), folder))
+    )
 
 
 def common(folder: Path) -> str:
