@@ -10,6 +10,7 @@ tc and libtorrent.
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.helpers.router import missing_router
 from tests.reach import crowd, idle, speed, tables
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reach.md"
+WIDTH = 88  # characters of a line
 IDLE = "idle"  # it waits for minutes, so it runs beside the others, and is the last
 PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "dht": ("With the DHT as the only third party", tables.alone),
@@ -51,8 +53,16 @@ def main(*names: str) -> None:
             else:
                 page[heading] = measure(Path(home, name))
             known = [each for each, _ in PARTS.values() if each in page]
-            parts = [f"## {each}\n\n{page[each].strip()}\n" for each in known]
+            parts = [f"## {each}\n\n{filled(page[each])}\n" for each in known]
             PAGE.write_text("\n".join([tables.INTRODUCTION, *parts]))
+
+
+def filled(text: str) -> str:
+    """Return a text with lines of paragraphs of no more than `WIDTH` characters."""
+    parts = text.strip().split("\n\n")
+    return "\n\n".join(
+        part if part.startswith("|") else textwrap.fill(part, WIDTH) for part in parts
+    )
 
 
 def sections(page: str) -> dict[str, str]:
