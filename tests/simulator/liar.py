@@ -5,15 +5,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shoal.core.crypto.keys import Keys
+from shoal.core.crypto.knock import KnockMemory
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.errors import PeerError
+from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import Factory
 from tests.helpers.badholders import LIARS
 from tests.helpers.holder import holding_of
 from tests.simulator.hosts import Host
 from tests.simulator.loop import Process
 from tests.simulator.network import Network
+from tests.simulator.sockets import DIALLING
 
 if TYPE_CHECKING:
     from tests.simulator.machine import SimMachine
@@ -48,6 +51,7 @@ class Liar:
         self._holder.keeps_chunks = False
         self._knock = keys.psk
         self._keys, self._network = keys, network
+        self.knocks = KnockMemory()
         host.listening[PORT] = self
         network.hosts.append(host)
         for topic in (keys.lan_topic, keys.dht_topic):
@@ -67,10 +71,12 @@ class Liar:
                     host = other.addresses[0] if is_near else other.outside
                     address = Address(host, machine.port.port)
                     with suppress(PeerError):
-                        await self._network.dial(
-                            self, self._keys, address, self._holder.accept
-                        )
+                        await self._dial(address)
             await asyncio.sleep(CALL_PERIOD)
+
+    async def _dial(self, address: Address) -> None:
+        DIALLING.set((self, self._knock))
+        await dial_sealed(address, self._keys, self.node_id, self._holder.accept)
 
     def factory(self, knock: bytes) -> Factory | None:
         """Return what makes the connections of its share."""

@@ -51,8 +51,12 @@ class SimTransport(MemoryTransport):
         process: Process,
         protocol: asyncio.BufferedProtocol,
         peer: Address,
+        local: Address,
     ) -> None:
+        """Have the address `local` at this end, and see the other one as `peer`."""
         super().__init__(protocol, peer)
+        self._extra["sockname"] = tuple(local)  # type: ignore[attr-defined]
+        self.key = local.port, peer
         self.network = network
         self.process = process
         self.line: Line
