@@ -21,14 +21,24 @@ from tests.simulator.plan import (
 __all__ = ["add_nats", "draw_home_users", "is_of_home_users"]
 
 HOME_USERS = 0.12  # part of the seeds in which all machines are behind NATs
+CLAIMERS = 0.25  # part of these with a peer that names victims as peers
 CARRIERS = 0.15  # part of the NATs behind one of a carrier
+STRANGERS = 0.05  # the same of all other plans
 KINDS = [PRESERVING, PRESERVING, PRESERVING, CHANGING, SYMMETRIC]
-LONG = 120.0, 320.0  # seconds for which a sharer has been alone
+LONG = 150.0, 900.0  # seconds for which a sharer has been alone
 
 
 def add_nats(plan: Plan, rng: Random) -> Plan:
-    """Return the plan with a kind for each NAT, some of them behind carriers."""
-    return replace(plan, sites=tuple(_draw_nat(each, rng) for each in plan.sites))
+    """Return the plan with a kind for each NAT, some of them behind carriers.
+
+    In some of those in which things happen, a peer names victims as peers.
+    """
+    sites = tuple(_draw_nat(each, rng) for each in plan.sites)
+    events = plan.events
+    if events and rng.random() < STRANGERS:
+        claimer = Event(rng.random() * 10, "claimer", 0, rng.random())
+        events = tuple(sorted((*events, claimer), key=lambda each: each.at))
+    return replace(plan, sites=sites, events=events)
 
 
 def _draw_nat(site: SitePlan, rng: Random) -> SitePlan:
@@ -75,8 +85,11 @@ def draw_home_users(seed: int, rng: Random) -> Plan:
         events.append(Event(at, kind, machine, 0.5))
         if end:
             events.append(Event(at + rng.choice([0.5, 12.0, 30.0]), end, machine))
+    if rng.random() < CLAIMERS:
+        events.append(Event(late + rng.random() * 10, "claimer", 0))
     share = Share(0, 0, (("", size),))
-    return Plan(seed, sites, machines, (share,), jobs, tuple(events))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)
 
 
 def _draw_home(style: float, rng: Random) -> SitePlan:

@@ -21,6 +21,7 @@ from shoal.errors import PeerError
 from shoal.transport.liveness import SILENCE_LIMIT
 from shoal.transport.sealed.port import Port, dial_sealed
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
+from tests.simulator.dial_watch import DialWatch
 from tests.simulator.hosts import Host
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.loop import Process, SimLoop
@@ -86,9 +87,19 @@ class _Announced:
 class Network:
     """Know all hosts, and carry bytes between them."""
 
-    def __init__(self, loop: SimLoop, rng: Random, trace: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        rng: Random,
+        trace: Callable[..., None],
+        report: Callable[[str], None],
+        shares: int,
+    ) -> None:
+        """Report what no node may do that is in this many `shares` at most."""
         self.rng = rng
         self.trace = trace
+        self.report = report
+        self.watch = DialWatch(report, shares)
         self.hosts: list[Host] = []
         self.names: dict[str, Host] = {}
         """Hosts by their names."""

@@ -82,7 +82,8 @@ class World:
         self.lines: list[str] = []
         self._keeps_trace = keeps_trace
         self._digest = hashlib.sha256()
-        self.network = Network(loop, self.rng, self.trace)
+        shares = sum(not share.open for share in plan.shares)
+        self.network = Network(loop, self.rng, self.trace, self.report, shares)
         self.network.loss = plan.loss
         self.links: dict[int, asyncio.Future[Link | Channel]] = {
             share.number: loop.create_future() for share in plan.shares

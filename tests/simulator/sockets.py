@@ -97,6 +97,7 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
     sock = SimSocket(network, owner, knock, local, remote, loop.create_future())
     host.sockets[local.port, remote] = sock
     is_lost = network.rng.random() < network.loss
+    network.watch.on_begin(owner.process.name, remote, network.time())
     try:
         for wait in SYN_WAITS:
             _send_syn(sock, is_lost=is_lost)
@@ -109,6 +110,8 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
     except BaseException:
         sock.close()
         raise
+    finally:
+        network.watch.on_end(owner.process.name, remote)
 
 
 async def connect(
@@ -199,9 +202,9 @@ class SimKnocking:
         sock.knocking = self
         if sock.crossing is None:
             self._meet_server(sock)
-        elif sock.crossing.is_closed:
+        elif sock.crossing.is_closed or sock.crossing.process.is_dead:
             self.fail(self._hung_up())
-        elif sock.crossing.knocking is not None:
+        elif sock.crossing.knocking and not sock.crossing.process.is_stopped:
             _cross(sock, sock.crossing)
 
     def abort(self) -> None:
@@ -266,9 +269,14 @@ def _cross(one: SimSocket, other: SimSocket) -> None:
             peer.inbox += reply
             if found is not None:
                 greeted[id(end)] = found
-    if len(greeted) < len(ends) or one is other:
-        return  # both wait for the other's answer
-    client, server = (one, other) if ends[0].handshake.is_client else (other, one)
+    if one.knock != other.knock:
+        return  # each awaits the answer of a peer in another share
+    clients = [each for each in ends if each.handshake.is_client]
+    if len(greeted) < len(ends) or len(clients) != 1:
+        names = f"{one.process.name} and {other.process.name}"
+        one.network.report(f"{names} dialled each other and did not connect")
+        return
+    client, server = (one, other) if clients[0] is one.knocking else (other, one)
     _connect_crossed(client, server, greeted)
 
 
