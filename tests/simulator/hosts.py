@@ -48,6 +48,8 @@ class Host:
     listening: dict[int, Any] = field(default_factory=dict)
     sockets: dict[tuple[int, Address], Any] = field(default_factory=dict)
     """The sockets that are connected or dial, by their port and the remote address."""
+    lingering: dict[tuple[int, Address], float] = field(default_factory=dict)
+    """Until when the system keeps these of sockets that have closed (TIME_WAIT)."""
 
     @property
     def outside(self) -> str:

@@ -30,6 +30,7 @@ from tests.simulator.sockets import DIALLING, Dialling, SimSocket
 
 __all__ = ["Network", "SimPort"]
 
+LINGER_TIME = 60.0  # seconds for which Linux keeps the addresses of a closed socket
 FORGET_TIME = 30.0  # seconds for which the DHT names a node that is gone
 
 
@@ -266,6 +267,11 @@ class Network:
             latency = line.hosts[0].latency + line.hosts[1].latency
             self.later(latency, end.on_hung_up)
 
+    def linger(self, line: Line, end: SimTransport) -> None:
+        """Keep the port and remote address of the end that has closed first."""
+        host = line.hosts[line.ends.index(end)]
+        host.lingering[end.key] = self.time() + LINGER_TIME
+
     def forget(self, line: Line) -> None:
         """Free the ports of ends that have closed; forget the line if both have."""
         for end, host in zip(line.ends, line.hosts, strict=True):
@@ -284,6 +290,8 @@ class Network:
             for key, sock in list(host.sockets.items()):
                 if sock.process is process:
                     del host.sockets[key]
+                    if isinstance(sock, SimTransport) and not is_silent:
+                        self.linger(sock.line, sock)
         for announced in self._topics.values():
             for each in announced:
                 if each.process is process:

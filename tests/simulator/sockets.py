@@ -92,12 +92,13 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
     host, loop = owner.host, asyncio.get_running_loop()
     remote = Address(network.resolve(host, address.host), address.port)
     local = Address(source_address(host, remote.host), port or network.next_port())
-    if (local.port, remote) in host.sockets:
+    key, now = (local.port, remote), network.time()
+    if key in host.sockets or host.lingering.get(key, now) > now:
         raise OSError(EADDRNOTAVAIL, "Cannot assign requested address")
     sock = SimSocket(network, owner, knock, local, remote, loop.create_future())
-    host.sockets[local.port, remote] = sock
+    host.sockets[key] = sock
     is_lost = network.rng.random() < network.loss
-    network.watch.on_begin(owner.process.name, remote, network.time())
+    network.watch.on_begin(owner.process.name, remote, now)
     try:
         for wait in SYN_WAITS:
             _send_syn(sock, is_lost=is_lost)
