@@ -212,7 +212,7 @@ def test_a_folder_of_a_share_has_no_bytes_to_write(tmp_path: Path) -> None:
             message = "'logs' is a folder of the share; name one of its files. shoal ls"
             _check_failure(run(*words).finish(), 2, message)
         words = ("cat", link_of(program), "no", "--peer", peer_of(program))
-        message = "There is no 'no' in the share. shoal ls lists its files."
+        message = "There is no 'no' in the share; shoal ls lists its files."
         _check_failure(run(*words).finish(), 3, message)
 
 

@@ -54,9 +54,11 @@ def read_links(place: str) -> dict[str, Wanted]:
         if text and text[0] != "#":
             lines.setdefault(text, number)
     if not lines:
-        raise UsageError(f"There is no link in {name}; write one in each line.")
+        raise UsageError(f"There is no link in {name}; write one per line.")
     if len(data) > MAX_SIZE or len(lines) > MAX_LINKS:
-        raise UsageError(f"{name} has more than {MAX_LINKS:,} links; split it.")
+        raise UsageError(
+            f"There are more than {MAX_LINKS:,} links in {name}; split them."
+        )
     return {text: _read_line(text, name, number) for text, number in lines.items()}
 
 

@@ -29,7 +29,7 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
     Only copies that are complete and have not changed are shared. No source needs to
     be reachable. Unchanged files that were hashed before are not read again. What you
     share or download later is shared, too, once it is complete and the command that
-    shares it has ended, and what you forget no longer is.
+    shares it has ended; what you forget is no longer shared.
 
     \b
     shoal seed

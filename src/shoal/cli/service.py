@@ -91,8 +91,8 @@ def _own_arguments() -> list[str]:
 def _check_linux() -> None:
     if sys.platform != "linux":
         raise UsageError(
-            "shoal knows no services of this system; start shoal seed at login "
-            "yourself."
+            "shoal cannot install a service on this system; start shoal seed at "
+            "login yourself."
         )
 
 
