@@ -1,13 +1,13 @@
 """`shoal list`: what this user has shared and fetched, once or whenever it changes."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from shoal.cli.live import size_of_terminal
 from shoal.cli.options import Command
 from shoal.cli.output import Output, printable, writing_output
 from shoal.cli.status import Style, shorten
@@ -170,7 +170,7 @@ async def _watch(listing: _Listing, output: Output) -> None:
 def _show(output: Output, new: dict[str, _Copy], old: dict[str, _Copy]) -> None:
     """Show what has changed: all on a terminal, otherwise the lines that differ."""
     if not output.as_json and sys.stdout.isatty():
-        size = os.get_terminal_size(sys.stdout.fileno())
+        size = size_of_terminal(sys.stdout.fileno())
         lines = list(_table(new.values(), size.columns - 1))
         with writing_output():
             sys.stdout.write(_CLEAR + "\r\n".join(lines[: size.lines - 1]) + "\r\n")

@@ -1,7 +1,6 @@
 """Connect to an address, and tell why a peer cannot be reached."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -9,6 +8,7 @@ from typing import TypeVar
 from shoal.core.names.address import Address
 from shoal.core.session.session import Session
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.resolver import look_up
 from shoal.net.socket_names import host_of
 from shoal.transport.connection import Connection
 from shoal.transport.liveness import watch_silence
@@ -45,7 +45,7 @@ async def connect(factory: Callable[[], P], address: Address) -> asyncio.Transpo
     loop = asyncio.get_running_loop()
     host, port = address
     if not (":" in host or host.replace(".", "").isdigit()):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await look_up(host, port)
         if len(found) > 1:
             from aiohappyeyeballs import start_connection
 

@@ -169,6 +169,11 @@ def _parse_hints(
     query: str,
 ) -> tuple[tuple[Address, ...], tuple[str, ...], tuple[Address, ...]]:
     """Return the peers, the origins and the relays in the end of a link."""
+    if any(map(str.isspace, query)):
+        raise UsageError(
+            "A link has no spaces in it; separate what follows the link from it, or "
+            "copy the link again."
+        )
     # Counted before any of it is parsed.
     if query.count("&") >= MAX_HINTS + MAX_ORIGINS + MAX_RELAYS:
         raise UsageError(_TOO_MANY)
