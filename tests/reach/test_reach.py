@@ -91,7 +91,7 @@ def test_doctor_names_the_kind_of_nat(net: tuple[Internet, str]) -> None:
         Nat.PUBLIC: "No NAT: this machine has the address {}",
         Nat.FIREWALL: "No NAT: this machine has the address {}",
         Nat.NESTED: "Behind a NAT that keeps ports; seen from the internet as {}",
-        Nat.SYMMETRIC: "Behind a NAT that draws a new port for each connection, as {}",
+        Nat.SYMMETRIC: "a new port for each connection; seen from the internet as {}",
     }
     with ExitStack() as stack:
         words = ("doctor", "--no-lan", "--dht-bootstrap", bootstrap)
