@@ -2,10 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.outside import Outside
 from shoal.core.report.stall import Search
 from shoal.core.report.status import PortMapping
+from shoal.discovery.dht import search as dht_search
+from shoal.discovery.dht.krpc import DhtNode
+from shoal.discovery.dht.pace import INTERVAL, RETRY
 from tests.simulator.hosts import Host
 from tests.simulator.loop import Process
 from tests.simulator.network import Network
@@ -13,7 +19,8 @@ from tests.simulator.network import Network
 __all__ = ["SimNetworks"]
 
 LAN_PERIOD = 2.0  # seconds between two reports of the addresses on a LAN
-DHT_PERIOD = 5.0  # seconds between two lookups
+DHT_DELAY = 5.0  # seconds until a lookup has found the nodes nearest to a topic
+_NODES = [DhtNode(bytes([n]) * 20, Address(f"45.99.0.{n}", 6881)) for n in range(8)]
 
 
 class _Discovery:
@@ -57,8 +64,95 @@ class _Discovery:
             if announced is not None:
                 network.withdraw(topic, announced)
 
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Do nothing: an address is announced as soon as it changes."""
+
     async def aclose(self) -> None:
         self._closed.set()
+
+
+class _Dht(_Discovery):
+    """The DHT, which is looked up, and asked for newcomers, as often as the real one.
+
+    A lookup takes no time and finds everything.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        host: Host,
+        process: Process,
+        announced: Callable[[int], int],
+    ) -> None:
+        """Announce a port by the number that `announced` returns for it."""
+        super().__init__("dht", network, host, process, DHT_DELAY)
+        self._announced = announced
+        self._searches: set[dht_search.Search] = set()
+
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Look for every topic and announce it at once."""
+        for search in self._searches:
+            search.is_due.set()
+
+    async def join(
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
+    ) -> AsyncGenerator[Address, None]:
+        rng = self._network.rng
+        search = dht_search.Search(
+            topic, port, is_awaited, rng, interval=INTERVAL, retry=RETRY
+        )
+        self._searches.add(search)
+        announced, number = None, 0
+        try:
+            while not self._closed.is_set():
+                await asyncio.sleep(rng.random() * self._period)
+                search.is_due.clear()
+                if port is not None and number != self._announced(port):
+                    if announced is not None:
+                        self._network.withdraw(topic, announced)
+                    number = self._announced(port)
+                    announced = self._network.announce(
+                        topic, self._host, number, self._process
+                    )
+                found = self._look_up(topic)
+                search.schedule.on_peers(each for each in found if each.port != port)
+                search.on_lookup(_NODES)
+                for address in found:
+                    yield address
+                wait = search.schedule.next_wait(
+                    is_failure=False, is_awaited=is_awaited()
+                )
+                async for address in self._seek(search, wait):
+                    yield address
+        finally:
+            self._searches.discard(search)
+            if announced is not None:
+                self._network.withdraw(topic, announced)
+
+    async def _seek(
+        self, search: dht_search.Search, seconds: float
+    ) -> AsyncGenerator[Address, None]:
+        """Yield newcomers until the next lookup, as `DhtDiscovery` does."""
+        until = self._network.time() + seconds
+        while True:
+            topics = sum(each.port is not None for each in self._searches)
+            wait = search.seek_wait(topics)
+            seek_at = until if wait is None else self._network.time() + wait
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(until, seek_at)):
+                    await search.is_due.wait()
+            if search.is_due.is_set() or seek_at >= until:
+                return
+            for address in self._look_up(search.topic):
+                yield address
+
+    def _look_up(self, topic: bytes) -> list[Address]:
+        found = self._network.look_up(topic, self._host, is_lan=False)
+        return [address for address, _ in found]
 
 
 class _Named(_Discovery):
@@ -106,13 +200,14 @@ class SimNetworks:
         dht: bool = True,
         named: Callable[[bytes], list[Address]] | None = None,
     ) -> None:
+        self.outside = Outside()
         self._open: list[_Discovery] = []
         if named is not None:
             self._open.append(_Named(named, network, host, process))
         if lan:
             self._open.append(_Discovery("lan", network, host, process, LAN_PERIOD))
         if dht:
-            self._open.append(_Discovery("dht", network, host, process, DHT_PERIOD))
+            self._open.append(_Dht(network, host, process, self.outside.port))
 
     def hosts(self) -> list[str]:
         return ["0.0.0.0"]
@@ -125,8 +220,9 @@ class SimNetworks:
         """Do nothing: the simulated network moves the ports of a host itself."""
 
     def port_for(self, port: int, host: str) -> int:
-        """Return the port itself: no simulated NAT changes it."""
-        return port
+        """Return the number by which a peer at `host` can dial our TCP port."""
+        is_near = scope_of(host) is not Scope.GLOBAL
+        return port if is_near else self.outside.port(port)
 
     def map_port(self, port: int) -> None:
         """Do nothing: no simulated router maps a port."""
@@ -137,7 +233,12 @@ class SimNetworks:
         return ()
 
     def on_seen(self, peer: str, seen: Address, port: int) -> None:
-        """Do nothing: the simulated DHT announces each host as it is seen."""
+        """Note the address at which a peer sees our TCP port."""
+        before = self.outside.port(port)
+        self.outside.on_peer(peer, seen, port)
+        if self.outside.port(port) != before:
+            for each in self._open:
+                each.refresh([])
 
     def discovery(self) -> list[_Discovery]:
         return self._open

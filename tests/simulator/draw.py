@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from tests.simulator.draw_channels import add_channels
+from tests.simulator.draw_nats import add_nats, draw_home_users, is_of_home_users
 from tests.simulator.plan import (
     CHUNK,
     HORIZON,
@@ -27,7 +28,13 @@ BLOCKS = 256 * 1024  # bytes of a chunk of four blocks
 
 def draw(seed: int) -> Plan:
     """Draw the plan of one seed."""
-    rng = Random(f"plan {seed}")
+    nats = Random(f"nat {seed}")
+    if is_of_home_users(nats):
+        return draw_home_users(seed, nats)
+    return add_nats(_draw_any(seed, Random(f"plan {seed}")), nats)
+
+
+def _draw_any(seed: int, rng: Random) -> Plan:
     if rng.random() < THEMED:
         return draw_theme(seed, rng)
     sites = _draw_sites(rng)

@@ -124,7 +124,21 @@ class Events:
         if liar is not None:
             liar.call(self._world.machines)
 
-    def _add_liar(self, value: float, site: Site, address: str) -> Liar | None:
+    def _on_claimer(self, machine: SimMachine, value: float) -> None:
+        """Let a peer join every swarm that tells all others to dial strangers."""
+        shares = len(self._world.plan.shares)
+        for share in self._world.plan.shares:
+            number = len(self._world.network.hosts)
+            site, address = Site(f"liars{number}"), f"46.1.{number}.1"
+            which = (share.number + 0.5) / shares
+            if not share.open:
+                liar = self._add_liar(which, site, address, claims=True)
+                if liar is not None:
+                    liar.claim()
+
+    def _add_liar(
+        self, value: float, site: Site, address: str, *, claims: bool = False
+    ) -> Liar | None:
         share = self._world.plan.shares[int(value * len(self._world.plan.shares))]
         owner = self._world.machines[share.owner].shared.get(share.number)
         if owner is None or not share.size:
@@ -138,7 +152,8 @@ class Events:
             OpenLiar(network, host, process, owner.channel, share, data)
             return None
         keys = owner.link.keys
-        return Liar(network, host, process, keys, owner.manifest, data)
+        manifest = owner.manifest
+        return Liar(network, host, process, keys, manifest, data, claims=claims)
 
     def _on_wall(self, machine: SimMachine, value: float) -> None:
         """Set the clocks of all machines; nothing but files tells that time."""

@@ -1,9 +1,15 @@
 """The hosts and sites of the simulated network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
-__all__ = ["Host", "Site"]
+from shoal.core.names.address import Address
+from tests.simulator.nat import PRESERVING, Nat
+from tests.simulator.plan import SitePlan
+
+__all__ = ["Host", "Site", "make_sites"]
 
 
 @dataclass
@@ -15,6 +21,13 @@ class Site:
     """The address of its NAT; without one, its hosts are on the internet."""
     forwards: dict[int, "Host"] = field(default_factory=dict)
     """Ports of the NAT that lead to a host."""
+    nats: list[Nat] = field(default_factory=list)
+    """The NATs between its hosts and the internet, the nearest first."""
+
+    @property
+    def keeps_ports(self) -> bool:
+        """Return True if the internet sees the ports that its hosts use."""
+        return all(nat.kind == PRESERVING for nat in self.nats)
 
 
 @dataclass
@@ -26,13 +39,17 @@ class Host:
     addresses: list[str]
     latency: float = 0.005
     """Seconds that a byte takes to or from it."""
-    is_closed: bool = False
-    """Whether a firewall drops connections from outside the site."""
+    firewall: Nat | None = None
+    """What drops connections from outside the site, if anything does."""
     is_deaf: bool = False
     """Whether a firewall drops every connection to it."""
     has_liar_beside: bool = False
     """Whether a peer that lies has the same address for other sites."""
     listening: dict[int, Any] = field(default_factory=dict)
+    sockets: dict[tuple[int, Address], Any] = field(default_factory=dict)
+    """The sockets that are connected or dial, by their port and the remote address."""
+    lingering: dict[tuple[int, Address], float] = field(default_factory=dict)
+    """Until when the system keeps these of sockets that have closed (TIME_WAIT)."""
 
     @property
     def outside(self) -> str:
@@ -43,3 +60,32 @@ class Host:
     def is_global(self) -> bool:
         """Return True if it has addresses on the internet."""
         return not self.site.public
+
+    @property
+    def is_closed(self) -> bool:
+        """Return True if a firewall drops connections from outside the site."""
+        return self.firewall is not None
+
+    @property
+    def nats(self) -> list[Nat]:
+        """Return what its packets to other sites pass, in this order."""
+        return [self.firewall, *self.site.nats] if self.firewall else self.site.nats
+
+
+def make_sites(plans: Sequence[SitePlan], rng: Random) -> list[Site]:
+    """Return the sites of a plan, with their NATs and those of their carriers."""
+    carriers: dict[int, Nat] = {}
+    sites = []
+    for number, plan in enumerate(plans):
+        site = Site(f"site{number}", f"45.1.{number}.1" if plan.is_nat else "")
+        if plan.is_nat and plan.carrier is None:
+            site.nats.append(Nat(plan.nat, rng, site.public))
+        elif plan.is_nat and plan.carrier is not None:
+            site.public = f"45.0.{plan.carrier}.1"
+            carrier = Nat(PRESERVING, rng, site.public)
+            site.nats = [
+                Nat(plan.nat, rng, f"100.64.{number}.1"),
+                carriers.setdefault(plan.carrier, carrier),
+            ]
+        sites.append(site)
+    return sites

@@ -381,6 +381,8 @@ class Invariants:
             )
         if machine.host.listening:
             self._report(f"{machine.name} listens after close")
+        if any(sock.process is process for sock in machine.host.sockets.values()):
+            self._report(f"{machine.name} has sockets after close")
         for line in self._world.network.lines:
             for end in line.ends:
                 if end.process is not process or end.is_closing():

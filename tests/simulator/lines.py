@@ -22,6 +22,9 @@ class Carrier(Protocol):
     def hang_up(self, line: "Line", end: "SimTransport") -> None:
         """Tell one end that the other has closed."""
 
+    def linger(self, line: "Line", end: "SimTransport") -> None:
+        """Keep the port and remote address of the end that has closed first."""
+
     def forget(self, line: "Line") -> None:
         """Forget a line of which both ends have closed."""
 
@@ -51,8 +54,12 @@ class SimTransport(MemoryTransport):
         process: Process,
         protocol: asyncio.BufferedProtocol,
         peer: Address,
+        local: Address,
     ) -> None:
+        """Have the address `local` at this end, and see the other one as `peer`."""
         super().__init__(protocol, peer)
+        self._extra["sockname"] = tuple(local)  # type: ignore[attr-defined]
+        self.key = local.port, peer
         self.network = network
         self.process = process
         self.line: Line
@@ -102,6 +109,8 @@ class SimTransport(MemoryTransport):
         """Close this end at once, and the other one after the latency."""
         if not self._is_closing:
             self.end()
+            if not self.is_eof:
+                self.network.linger(self.line, self)
             self.network.hang_up(self.line, cast(SimTransport, self.other))
 
     def end(self, error: Exception | None = None) -> None:

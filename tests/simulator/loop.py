@@ -240,6 +240,14 @@ class SimLoop(VirtualLoop):
             task.add_done_callback(process.tasks.discard)
         return task
 
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], *, sock: Any
+    ) -> tuple[Any, Any]:
+        """Give a connected socket of the simulated network its protocol."""
+        protocol = protocol_factory()
+        protocol.connection_made(sock)
+        return sock, protocol
+
     # Threads.
 
     def run_in_executor(  # type: ignore[override]

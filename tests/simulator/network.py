@@ -12,20 +12,25 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from shoal.core.crypto.keys import Keys
+from shoal.core.crypto.knock import KnockMemory
 from shoal.core.names.address import Address
-from shoal.errors import PeerError, PeerTimeoutError, SelfConnectionError
+from shoal.errors import PeerError
 from shoal.transport.liveness import SILENCE_LIMIT
-from shoal.transport.sealed.port import DIAL_TIME, Port
+from shoal.transport.sealed.port import Port, dial_sealed
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
+from tests.simulator.dial_watch import DialWatch
 from tests.simulator.hosts import Host
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.loop import Process, SimLoop
+from tests.simulator.routes import source_address
+from tests.simulator.sockets import DIALLING, Dialling, SimSocket
 
 __all__ = ["Network", "SimPort"]
 
+LINGER_TIME = 60.0  # seconds for which Linux keeps the addresses of a closed socket
 FORGET_TIME = 30.0  # seconds for which the DHT names a node that is gone
 
 
@@ -40,6 +45,7 @@ class SimPort(Port):
         self.node_id = network.rng.randbytes(16)
         self._shares = {}
         self._uncounted = set()
+        self._knocks = self.knocks = KnockMemory()
         self.network = network
         self.host = host
         self.process = process
@@ -58,17 +64,17 @@ class SimPort(Port):
         """Return a function that connects through the simulated network."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            await self.network.dial(self, keys, address, factory)
+            DIALLING.set((self, keys.psk))
+            await dial_sealed(
+                address,
+                keys,
+                self.node_id,
+                factory,
+                knocks=self.knocks,
+                port=self.port,
+            )
 
         return dial
-
-
-class Dialling(Protocol):
-    """Dial nodes: a `SimPort` or a liar."""
-
-    host: Host
-    process: Process
-    node_id: bytes
 
 
 @dataclass
@@ -82,9 +88,19 @@ class _Announced:
 class Network:
     """Know all hosts, and carry bytes between them."""
 
-    def __init__(self, loop: SimLoop, rng: Random, trace: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        rng: Random,
+        trace: Callable[..., None],
+        report: Callable[[str], None],
+        shares: int,
+    ) -> None:
+        """Report what no node may do that is in this many `shares` at most."""
         self.rng = rng
         self.trace = trace
+        self.report = report
+        self.watch = DialWatch(report, shares)
         self.hosts: list[Host] = []
         self.names: dict[str, Host] = {}
         """Hosts by their names."""
@@ -101,8 +117,18 @@ class Network:
         self._topics: dict[bytes, list[_Announced]] = {}
         self._next_port = 50_000
 
-    def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+    def later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        """Call a function in some seconds, whatever becomes of the calling process."""
         self._loop.call_later(delay, callback, *args, context=self._context)
+
+    def time(self) -> float:
+        """Return the virtual time."""
+        return self._loop.time()
+
+    def next_port(self) -> int:
+        """Return a port for a socket that needs none of its own."""
+        self._next_port += 1
+        return self._next_port
 
     def host_of(self, process: Process) -> Host:
         """Return the host that a process runs on."""
@@ -129,7 +155,7 @@ class Network:
         for line in self.lines:
             if not line.is_cut and self.is_cut(*line.hosts):
                 line.is_cut = True
-                self._later(SILENCE_LIMIT + 1, self._give_up, line)
+                self.later(SILENCE_LIMIT + 1, self._give_up, line)
 
     def heal(self) -> None:
         """End all partitions."""
@@ -139,7 +165,7 @@ class Network:
                 line.is_cut = False
                 waiting, line.waiting = line.waiting, []
                 for end in waiting:
-                    self._later(0.2, end.arrive)
+                    self.later(0.2, end.arrive)
 
     def _give_up(self, line: Line) -> None:
         if line.is_cut:
@@ -149,14 +175,6 @@ class Network:
         """End a connection for both ends, as a timeout of the kernel does."""
         for end in line.ends:
             end.end(TimeoutError("timed out"))
-
-    def source_address(self, host: Host, target: str, target_host: Host) -> str:
-        """Return the address that a connection seems to come from."""
-        if target_host.site is host.site:
-            net = target.rpartition(".")[0]
-            same = [a for a in host.addresses if a.rpartition(".")[0] == net]
-            return (same or host.addresses)[0]
-        return host.outside
 
     def resolve(self, host: Host, name: str) -> str:
         """Return the address that a name has for a host."""
@@ -189,69 +207,49 @@ class Network:
 
     def seen_from(self, host: Host, target: str, target_host: Host) -> Address:
         """Return the address and a new port that a connection seems to come from."""
-        self._next_port += 1
-        return Address(self.source_address(host, target, target_host), self._next_port)
+        is_near = target_host.site is host.site
+        seen = source_address(host, target) if is_near else host.outside
+        return Address(seen, self.next_port())
 
-    async def dial(
-        self, port: Dialling, keys: Keys, address: Address, factory: Factory
-    ) -> None:
-        """Connect a node with the node at an address; raises `PeerError`."""
-        host = port.host
-        resolved = self.resolve(host, address.host)
-        target = self.find(host, Address(resolved, address.port))
-        if target is None or self.rng.random() < self.loss or self.is_cut(host, target):
-            await asyncio.sleep(DIAL_TIME)
-            raise PeerTimeoutError(f"{address} did not answer in {DIAL_TIME:g} s")
-        await asyncio.sleep(2 * (host.latency + target.latency))
-        server = target.listening.get(address.port)
-        if server is None:
-            raise PeerError(f"{address} cannot be reached: Connection refused")
-        if server is port:
-            raise SelfConnectionError(f"{address} is this very node")
-        while server.process.is_stopped:
-            # The kernel accepts, but the process does not answer.
-            await asyncio.sleep(DIAL_TIME)
-            raise PeerTimeoutError(f"{address} did not answer in {DIAL_TIME:g} s")
-        accept = server.factory(keys.psk)
-        if accept is None:
-            raise PeerError(f"{address} hung up: it seems not to have this share")
-        address = Address(resolved, address.port)
-        self._connect(port, server, keys.psk, accept, address, factory)
+    def join(
+        self, sock: SimSocket, server: Dialling, accept: Factory, factory: Factory
+    ) -> asyncio.BufferedProtocol:
+        """Connect a node that has dialled with another; return the client's protocol.
 
-    def _connect(
-        self,
-        client: Dialling,
-        server: SimPort,
-        knock: bytes,
-        accept: Factory,
-        address: Address,
-        factory: Factory,
-    ) -> None:
-        seen = self.seen_from(client.host, address.host, server.host)
-        protocol = server.process.context.copy().run(
-            accept, ProvenPeer(seen, client.node_id, 2)
+        Raises `PeerError` if either refuses.
+        """
+        client, seen = sock.owner, sock.seen
+        proven = ProvenPeer(seen, client.node_id, 2)
+        protocol = server.process.context.copy().run(accept, proven)
+        far = SimTransport(self, server.process, protocol, seen, sock.at)
+        near = SimTransport(
+            self, client.process, asyncio.BufferedProtocol(), sock.remote, sock.local
         )
-        far = SimTransport(self, server.process, protocol, seen)
-        near = SimTransport(self, client.process, asyncio.BufferedProtocol(), address)
         near.other, far.other = far, near
         near.line = far.line = Line(
             (client.host, server.host),
             (client.process, server.process),
             (near, far),
-            knock,
+            sock.knock,
         )
         self.lines.append(near.line)
+        client.host.sockets[near.key] = near
+        server.host.sockets[far.key] = far
         server.process.context.copy().run(protocol.connection_made, far)
+        proven = ProvenPeer(sock.remote, server.node_id, 2)
         try:
-            near.protocol = factory(ProvenPeer(address, server.node_id, 2))
+            made = client.process.context.copy().run(factory, proven)
         except PeerError:
             near._is_closing = True
+            self.forget(near.line)
             self.hang_up(near.line, far)
             raise
-        self.trace("connect", client.host.name, server.host.name, str(address))
-        key = (client.host.name, server.host.name, knock)
+        near.protocol = made
+        self.trace("connect", client.host.name, server.host.name, str(sock.remote))
+        key = (client.host.name, server.host.name, sock.knock)
         self.dials[key] = self.dials.get(key, 0) + 1
-        near.protocol.connection_made(near)
+        client.process.context.copy().run(made.connection_made, near)
+        return made
 
     def send(self, line: Line, end: SimTransport, data: bytes) -> None:
         """Carry bytes to one end of a line."""
@@ -261,16 +259,24 @@ class Network:
             return
         latency = line.hosts[0].latency + line.hosts[1].latency
         self.trace("bytes", end.process.name, len(data), zlib.crc32(data))
-        self._later(latency, end.arrive)
+        self.later(latency, end.arrive)
 
     def hang_up(self, line: Line, end: SimTransport) -> None:
         """Tell one end that the other has closed."""
         if not line.is_cut:
             latency = line.hosts[0].latency + line.hosts[1].latency
-            self._later(latency, end.on_hung_up)
+            self.later(latency, end.on_hung_up)
+
+    def linger(self, line: Line, end: SimTransport) -> None:
+        """Keep the port and remote address of the end that has closed first."""
+        host = line.hosts[line.ends.index(end)]
+        host.lingering[end.key] = self.time() + LINGER_TIME
 
     def forget(self, line: Line) -> None:
-        """Forget a line of which both ends have closed."""
+        """Free the ports of ends that have closed; forget the line if both have."""
+        for end, host in zip(line.ends, line.hosts, strict=True):
+            if end.is_closing() and host.sockets.get(end.key) is end:
+                del host.sockets[end.key]
         if all(end.is_closing() or end.process.is_dead for end in line.ends):
             if line in self.lines:
                 self.lines.remove(line)
@@ -281,6 +287,11 @@ class Network:
             for port, owner in list(host.listening.items()):
                 if owner.process is process:
                     del host.listening[port]
+            for key, sock in list(host.sockets.items()):
+                if sock.process is process:
+                    del host.sockets[key]
+                    if isinstance(sock, SimTransport) and not is_silent:
+                        self.linger(sock.line, sock)
         for announced in self._topics.values():
             for each in announced:
                 if each.process is process:
@@ -290,7 +301,7 @@ class Network:
                 if end.process is not process and process in line.processes:
                     if is_silent:
                         line.is_cut = True
-                        self._later(SILENCE_LIMIT + 1, end.end, OSError())
+                        self.later(SILENCE_LIMIT + 1, end.end, OSError())
                     else:
                         self.hang_up(line, end)
 

@@ -27,6 +27,7 @@ from tests.simulator.lines import Line, SimTransport
 from tests.simulator.loop import Process, current_process
 from tests.simulator.network import Network
 from tests.simulator.plan import Share
+from tests.simulator.routes import source_address
 
 __all__ = ["SERVING", "OpenLiar", "SimListener", "dial_open", "make_handshake"]
 
@@ -144,8 +145,11 @@ def _connect(
 ) -> None:
     (host, target), (process, server) = hosts, ends
     seen = network.seen_from(host, address.host, target)
-    far = SimTransport(network, server.process, asyncio.BufferedProtocol(), seen)
-    near = SimTransport(network, process, connection, address)
+    local = Address(source_address(host, address.host), seen.port)
+    far = SimTransport(
+        network, server.process, asyncio.BufferedProtocol(), seen, address
+    )
+    near = SimTransport(network, process, connection, address, local)
     near.other, far.other = far, near
     near.line = far.line = Line(hosts, (process, server.process), (near, far), b"")
     network.lines.append(near.line)

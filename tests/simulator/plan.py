@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from tests.simulator.nat import PRESERVING
+
 __all__ = [
     "CHUNK",
     "MAX_BEHIND_FORWARD",
@@ -39,6 +41,10 @@ class SitePlan:
     is_nat: bool
     forwards: bool
     """Whether the NAT leads to its first host."""
+    nat: str = PRESERVING
+    """The kind of the NAT."""
+    carrier: int | None = None
+    """The carrier whose NAT is between this one and the internet."""
 
 
 @dataclass(frozen=True)

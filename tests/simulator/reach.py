@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tests.simulator.hosts import Host
 from tests.simulator.jobs import JobState
 from tests.simulator.machine import SimMachine
 from tests.simulator.network import SimPort
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from tests.simulator.run import World
 
 __all__ = ["Reach"]
+
+# A node dials two ports of a host at a time, until they prove to be peers.
+MAX_BEHIND_NAT = 2  # nodes with one address that surely are punched through to
 
 
 class Reach:
@@ -49,6 +53,38 @@ class Reach:
             self._meetings[key] = self._meetings[other.port, one.port] = found
         return found
 
+    def can_exchange(self, one: SimMachine, other: SimMachine) -> bool:
+        """Return True if two nodes can meet, or punch a hole to each other.
+
+        That they can if both are found in the DHT and no NAT changes their ports
+        (docs/reach.md). Their listening ports have one connection, so a pair with two
+        shares may have to wait for a third node.
+        """
+        if self.can_meet(one, other):
+            return True
+        shares = [share for share in self._world.plan.shares if not share.open]
+        return (
+            len(shares) == 1
+            and self._can_punch(one.host, other.host)
+            and all(each.spec.finds == "all" for each in (one, other))
+        )
+
+    def _can_punch(self, one: Host, other: Host) -> bool:
+        return (
+            one.outside != other.outside
+            and one.site is not other.site
+            and not (one.is_deaf or other.is_deaf)
+            and one.site.keeps_ports
+            and other.site.keeps_ports
+            and all(self._count_at(each) <= MAX_BEHIND_NAT for each in (one, other))
+            and not self._world.network.is_cut(one, other)
+        )
+
+    def _count_at(self, host: Host) -> int:
+        """Return how many hosts have the same address on the internet."""
+        hosts = self._world.network.hosts
+        return sum(each.outside == host.outside for each in hosts)
+
     def _finds(
         self, one: SimMachine, other: SimMachine, port: int | None = None
     ) -> bool:
@@ -80,7 +116,7 @@ class Reach:
             m.spec.number: [
                 other.spec.number
                 for other in members
-                if other is not m and self.can_meet(m, other)
+                if other is not m and self.can_exchange(m, other)
             ]
             for m in members
         }

@@ -16,19 +16,25 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 import shoal.channel.operations
 import shoal.channel.servers
+import shoal.core.crypto.noise
 import shoal.swarm.member
+import shoal.transport.sealed.bound
+import shoal.transport.sealed.port
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
 from shoal.core.names.link import Link
 from tests.helpers.memory_origin import MemoryOrigin
 from tests.simulator.draw import draw
 from tests.simulator.events import Events
-from tests.simulator.hosts import Host, Site
+from tests.simulator.hosts import Host, make_sites
 from tests.simulator.invariants import SETTLE_TIME, Invariants
 from tests.simulator.loop import SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
+from tests.simulator.nat import FIREWALL, Nat
 from tests.simulator.network import Network
 from tests.simulator.open_network import (
     FIRST_PORT,
@@ -38,6 +44,7 @@ from tests.simulator.open_network import (
 )
 from tests.simulator.origins import SimOrigin
 from tests.simulator.plan import MAX_BEHIND_FORWARD, Plan
+from tests.simulator.sockets import SimKnocking, connect, open_socket
 
 __all__ = ["Result", "World", "run_plan", "run_seed"]
 
@@ -75,7 +82,8 @@ class World:
         self.lines: list[str] = []
         self._keeps_trace = keeps_trace
         self._digest = hashlib.sha256()
-        self.network = Network(loop, self.rng, self.trace)
+        shares = sum(not share.open for share in plan.shares)
+        self.network = Network(loop, self.rng, self.trace, self.report, shares)
         self.network.loss = plan.loss
         self.links: dict[int, asyncio.Future[Link | Channel]] = {
             share.number: loop.create_future() for share in plan.shares
@@ -117,10 +125,7 @@ class World:
         return self._digest.hexdigest()
 
     def _make_machines(self) -> None:
-        sites = [
-            Site(f"site{n}", f"45.1.{n}.1" if each.is_nat else "")
-            for n, each in enumerate(self.plan.sites)
-        ]
+        sites = make_sites(self.plan.sites, self.rng)
         for spec in self.plan.machines:
             site = sites[spec.site]
             addresses = [
@@ -130,12 +135,15 @@ class World:
                 for k in range(spec.addresses)
             ]
             host = Host(f"m{spec.number}", site, addresses, spec.latency)
-            host.is_closed = spec.is_closed
+            if spec.is_closed:
+                host.firewall = Nat(FIREWALL, self.rng)
             host.is_deaf = spec.is_deaf
             count = sum(each.site == spec.site for each in self.plan.machines)
             is_small = count <= MAX_BEHIND_FORWARD
             if self.plan.sites[spec.site].forwards and is_small and not site.forwards:
                 site.forwards[FIXED_PORT] = host
+                for nat in site.nats[:1]:
+                    nat.forwards[FIXED_PORT] = host.addresses
             self.network.hosts.append(host)
             self.network.names[f"{host.name}{DOMAIN}"] = host
             named = self._name_first if spec.finds == "named" and spec.number else None
@@ -179,7 +187,9 @@ class World:
         for machine in self.machines:
             machine.start()
         events = list(self.plan.events)
-        last = max([HOLD, *(each.at + HOLD for each in events)])
+        # The last of a few jobs may begin long after the others.
+        begins = [job.begins_at for job in self.plan.jobs]
+        last = max([HOLD, *begins, *(each.at + HOLD for each in events)])
         for event in events:
             await self._sleep_until(START + event.at)
             self.events.apply(event)
@@ -225,6 +235,15 @@ class World:
             machine.kill()
 
 
+class _Keys:
+    """Make ephemeral keys of the seed's random bytes."""
+
+    @staticmethod
+    def generate() -> X25519PrivateKey:
+        """Return a new key."""
+        return X25519PrivateKey.from_private_bytes(os.urandom(32))
+
+
 @contextmanager
 def _determined(world_rng: Random, loop: SimLoop) -> Iterator[None]:
     """Take every random byte, time and thread from the seed."""
@@ -247,6 +266,7 @@ def _determined(world_rng: Random, loop: SimLoop) -> Iterator[None]:
         *clocks,
         patch.object(concurrent.futures, "ThreadPoolExecutor", SimExecutor),
         patch.object(os, "urandom", world_rng.randbytes),
+        patch.object(shoal.core.crypto.noise, "X25519PrivateKey", _Keys),
         patch.object(time, "time_ns", lambda: int(wall_time() * 1e9)),
         patch.object(time, "time", wall_time),
     ]
@@ -282,11 +302,15 @@ def run_plan(plan: Plan, *, keeps_trace: bool = False) -> Result:
 def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
     world = World(plan, loop, keeps_trace=keeps_trace)
     channel, network = shoal.channel, world.network
+    sealed = shoal.transport.sealed
     patches: list[Any] = [
         patch.object(shoal.swarm.member, "open_readers", world.open_readers),
         patch.object(channel.servers, "dial", partial(dial_open, network)),
         patch.object(channel.operations, "Listener", partial(SimListener, network)),
         patch.object(channel.operations, "encode_handshake", make_handshake),
+        patch.object(sealed.bound, "_connect", partial(open_socket, network)),
+        patch.object(sealed.port, "connect", partial(connect, network)),
+        patch.object(sealed.port, "_Knocking", SimKnocking),
     ]
     with ExitStack() as stack:
         for each in patches:

@@ -9,6 +9,7 @@ import pytest
 SEEDS = 300
 LONG_SEEDS = 3000
 REGRESSIONS = [
+    519,  # a source that was punched through to waited for all connections of a liar
     405_983,  # the only receiver of an empty `--once` share crashed just after hello
     501_286,  # the server of a named channel was stopped, and had not sent its sizes
     500_534,  # a liar's sizes did not fit the target that `fetch_open` with seed found

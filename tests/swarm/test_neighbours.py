@@ -98,6 +98,21 @@ async def test_a_liar_that_returns_wastes_few_chunks() -> None:
 
 
 @virtual_time
+async def test_of_a_distrusted_host_a_peer_that_was_dialled_is_tried_first() -> None:
+    async with memory_net() as net:
+        member, fetching = downloading(net)
+        await lie(net, member, MAX_LIARS)
+        liars = [dial_in(net, member, FlipsABit(HOLDING)) for _ in range(20)]
+        honest = Holder(HOLDING)
+        honest.address = Address(NAT, 5000)
+        net.accepts[honest.address] = honest.accept
+        talk_to(net, member).send(Hello(0), Peers([(NAT, 5000)]))
+        await fetching
+        assert honest.talks[0].requested
+        assert not any(liar.requested for liar in liars)
+
+
+@virtual_time
 async def test_neighbours_that_have_proven_themselves_are_used_on() -> None:
     async with memory_net() as net:
         member, fetching = downloading(net)

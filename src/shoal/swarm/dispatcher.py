@@ -368,8 +368,11 @@ class Dispatcher:
             self.blocks.remove(peer)
 
     def try_peers(self) -> None:
-        """Use peers that were not used at first, as far as that is allowed now."""
-        for peer in self.connections:
+        """Use peers that were not used at first, as far as that is allowed now.
+
+        Those that we dialled come first: a liar that dials us has any number of ports.
+        """
+        for peer in sorted(self.connections, key=lambda each: each.dialled is None):
             if peer.have is not None and not peer.is_used:
                 self._try_peer(peer)
 

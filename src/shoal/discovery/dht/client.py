@@ -131,7 +131,7 @@ class DhtDiscovery:
     ) -> AsyncGenerator[Address, None]:
         """Yield the topic's peers; with a `port`, announce it meanwhile.
 
-        While somebody waits for peers, as `is_awaited` tells, the lookups of this topic
+        While a caller waits for peers, as `is_awaited` tells, the lookups of this topic
         go before others, and are repeated more often until they find one. Only
         `aclose`, the iterator's or the discovery's, ends the iterator. While no node
         can be reached, the lookup is repeated and `problem` gives the reason. Raises

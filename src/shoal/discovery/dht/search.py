@@ -1,4 +1,4 @@
-"""One join of a topic: when it is looked up, and whom it asks for newcomers; pure.
+"""One join of a topic: when it is looked up, and which nodes it asks for newcomers.
 
 A node behind a NAT is reached only if it dials at the same time as the other. So it has
 to hear of a newcomer within seconds, and not at its next lookup: it keeps asking a few
@@ -14,7 +14,7 @@ from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import LookupSchedule, Priority, WaitRange
 
-__all__ = ["SEEK", "SEEK_NODES", "Search"]
+__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "Search"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers

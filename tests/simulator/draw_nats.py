@@ -1,0 +1,99 @@
+"""Draw the kinds of the NATs, and situations in which holes are punched.
+
+They have a generator of their own, so the plan of a seed is otherwise what it was
+before kinds of NATs were simulated.
+"""
+
+from dataclasses import replace
+from random import Random
+
+from tests.simulator.nat import CHANGING, PRESERVING, SYMMETRIC
+from tests.simulator.plan import (
+    CHUNK,
+    Event,
+    Job,
+    Machine,
+    Plan,
+    Share,
+    SitePlan,
+)
+
+__all__ = ["add_nats", "draw_home_users", "is_of_home_users"]
+
+HOME_USERS = 0.12  # part of the seeds in which all machines are behind NATs
+CLAIMERS = 0.25  # part of these with a peer that names victims as peers
+CARRIERS = 0.15  # part of the NATs behind one of a carrier
+STRANGERS = 0.05  # the same of all other plans
+KINDS = [PRESERVING, PRESERVING, PRESERVING, CHANGING, SYMMETRIC]
+LONG = 150.0, 900.0  # seconds for which a sharer has been alone
+
+
+def add_nats(plan: Plan, rng: Random) -> Plan:
+    """Return the plan with a kind for each NAT, some of them behind carriers.
+
+    In some of those in which things happen, a peer names victims as peers.
+    """
+    sites = tuple(_draw_nat(each, rng) for each in plan.sites)
+    events = plan.events
+    if events and rng.random() < STRANGERS:
+        claimer = Event(rng.random() * 10, "claimer", 0, rng.random())
+        events = tuple(sorted((*events, claimer), key=lambda each: each.at))
+    return replace(plan, sites=sites, events=events)
+
+
+def _draw_nat(site: SitePlan, rng: Random) -> SitePlan:
+    kind, carrier = rng.choice(KINDS), rng.randrange(2)
+    if rng.random() < CARRIERS and not site.forwards:
+        return replace(site, nat=PRESERVING, carrier=carrier)
+    return replace(site, nat=kind)
+
+
+def is_of_home_users(rng: Random) -> bool:
+    """Return True if a seed draws `draw_home_users`."""
+    return rng.random() < HOME_USERS
+
+
+def draw_home_users(seed: int, rng: Random) -> Plan:
+    """A few machines, each behind a NAT or firewall of its own, and nothing else.
+
+    Some come when the sharer has been alone for minutes.
+    """
+    count = rng.choice([2, 2, 2, 3, 3, 4, 6])
+    style = rng.random()
+    sites = tuple(_draw_home(style, rng) for _ in range(count))
+    machines = tuple(
+        Machine(
+            number,
+            number,
+            rng.choice([1, 1, 2]),
+            rng.choice([0.001, 0.02, 0.1]),
+            is_closed=not sites[number].is_nat and rng.random() < 0.8,
+            limit_up=rng.choice([None, None, 60e3]),
+        )
+        for number in range(count)
+    )
+    size = rng.choice([1, 2, 10, rng.randint(1, 30)]) * CHUNK
+    late = rng.choice([0.0, 0.0, rng.uniform(*LONG)])
+    jobs = tuple(
+        Job(m.number, 0, "fetch", late + rng.choice([0.0, 1.0, rng.random() * 15]))
+        for m in machines[1:]
+    )
+    events: list[Event] = []
+    if rng.random() < 0.4:
+        at, machine = late + rng.random() * 20, rng.randrange(count)
+        kind, end = rng.choice([("kill", "start"), ("cut", "heal"), ("reset", "")])
+        events.append(Event(at, kind, machine, 0.5))
+        if end:
+            events.append(Event(at + rng.choice([0.5, 12.0, 30.0]), end, machine))
+    if rng.random() < CLAIMERS:
+        events.append(Event(late + rng.random() * 10, "claimer", 0))
+    share = Share(0, 0, (("", size),))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)
+
+
+def _draw_home(style: float, rng: Random) -> SitePlan:
+    is_nat = rng.random() < 0.85
+    if style < 0.6:  # any two meet
+        return SitePlan(is_nat, False)
+    return _draw_nat(SitePlan(is_nat, False), rng)
