@@ -3,7 +3,7 @@
     python -m tests.reach [PART...]
 
 measures everything, or some parts of `PARTS`, and leaves the others as they are. It
-takes a quarter of an hour, and must be run by root on a machine with nft, miniupnpd,
+takes about twenty minutes, and must be run by root on a machine with nft, miniupnpd,
 tc and libtorrent.
 """
 
