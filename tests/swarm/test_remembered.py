@@ -316,3 +316,20 @@ async def test_a_home_that_cannot_be_written_is_told_once_with_the_cause(
     async with Node(here(), on_notice=said.append) as node:
         await node.share(source, public=True)
     assert not said
+
+
+async def test_a_new_link_stays_that_of_the_same_files(source: Path) -> None:
+    selected = ("part-000/*",)
+    async with Node(here()) as node:
+        old = (await node.share(source)).link
+        old_part = (await node.share(source, include=selected)).link
+    async with Node(here()) as node:
+        new = (await node.share(source, new_link=True)).link
+    async with Node(here()) as node:
+        assert (await node.share(source)).link == new != old
+        # What is selected is another share, with a link of its own.
+        assert (await node.share(source, include=selected)).link == old_part
+        newest = (await node.share(source, include=selected, new_link=True)).link
+    async with Node(here()) as node:
+        assert (await node.share(source, include=selected)).link == newest != old_part
+        assert (await node.share(source)).link in (new, old)

@@ -86,6 +86,16 @@ class Entry(NamedTuple):
         made = self.made
         return made.is_complete and not made.is_shared and not self.is_selection
 
+    def keeps_link(self, made: Made) -> bool:
+        """Return True if the same files keep this link when they are shared as `made`.
+
+        The user's secret leads to the link of any others: it is not written down.
+        """
+        if self.is_whole_copy:
+            return not (made.include or made.exclude or made.parts)
+        ours = self.made
+        return ours.is_shared and ours.is_new_link and ours.selects == made.selects
+
     @property
     def chosen(self) -> ChosenFiles | None:
         """Return the files that were to be fetched; None for all. Blocks if many.

@@ -31,6 +31,7 @@ from shoal.core.manifest.root import (
 )
 from shoal.errors import ShoalError, UsageError, option
 from shoal.origin.parts import Part
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files
@@ -50,6 +51,7 @@ __all__ = [
     "build_spooled",
     "check_pipe",
     "first_file",
+    "how_made",
 ]
 
 SCHEME = "shoal v2 chunk"
@@ -113,8 +115,8 @@ def build_share(
     """Scan and hash what is `given`.
 
     `home` is the folder for this user's secret and the hashes of earlier runs; with
-    None neither is used. `earlier` are the manifests of copies that were fetched to
-    its path; one that is still the same gets its link again. Raises `UsageError`,
+    None neither is used. `earlier` are the manifests of earlier shares of the path; the
+    first one that is still the same gets its link again. Raises `UsageError`,
     `ForbiddenError` or another `ShoalError`.
     """
     if options.chunk_size is not None:
@@ -149,6 +151,18 @@ def build_share(
     with _closing_on_error(source):
         digests = hash_source(source)
         return _describe(source, plan, digests, options, disk, home, warn)
+
+
+def how_made(given: Given, options: ShareOptions) -> Made:
+    """Return how a share with these options is made."""
+    return Made(
+        is_shared=True,
+        include=options.include,
+        exclude=options.exclude,
+        parts=tuple(map(os.fsencode, given.parts)),
+        follows_links=options.follow_symlinks,
+        is_new_link=options.new_link,
+    )
 
 
 def check_pipe(options: ShareOptions) -> None:
@@ -280,7 +294,6 @@ def _may_be(
     is_asked_for = (
         options.name in (None, root.name)
         and options.chunk_size in (None, root.chunk_size)
-        and not (options.include or options.exclude)
         and not (options.public or options.new_link)
     )
     if not is_asked_for or not manifest.is_complete:

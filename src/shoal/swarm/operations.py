@@ -5,7 +5,6 @@ call ends with the node.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from shoal.errors import UnfinishedError, UsageError, option, told
 from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import user_home
-from shoal.storage.catalogue_entry import Entry, Made
+from shoal.storage.catalogue_entry import Entry
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.shared.spool import spool
 from shoal.swarm.build_share import (
@@ -32,6 +31,7 @@ from shoal.swarm.build_share import (
     build_spooled,
     check_pipe,
     first_file,
+    how_made,
 )
 from shoal.swarm.compare import Comparison, compare_target
 from shoal.swarm.copies import is_there, open_verified
@@ -161,14 +161,7 @@ async def share_sealed(
         # Noted before it is listed: `shoal seed` leaves it to this process.
         await registry.note_served(link.id, given.place)
         if manifest.id not in (each.link.id for each in copies):
-            made = Made(
-                is_shared=True,
-                include=options.include,
-                exclude=options.exclude,
-                parts=tuple(map(os.fsencode, given.parts)),
-                follows_links=options.follow_symlinks,
-                is_new_link=options.new_link,
-            )
+            made = how_made(given, options)
             await registry.remember(link, given.place, manifest, made)
         return share
 
@@ -208,7 +201,7 @@ def _link_of(
     link = Link(manifest.id, origins=options.origins, relays=relays)
     if options.origins or relays:
         return link
-    # A copy keeps the link that it was fetched with.
+    # With the addresses that it had.
     return next((each.link for each in copies if each.link.id == link.id), link)
 
 
@@ -305,7 +298,8 @@ async def _build(
 ) -> Built:
     """Hash what is given.
 
-    `copies` gets the shares that were fetched to its path before.
+    `copies` gets the earlier shares at its path whose link it has again if it is still
+    the same: those that were fetched, and those with a link that replaced an older one.
     """
     loop = asyncio.get_running_loop()
     on_hashed = _on_loop(loop, on_progress)
@@ -320,9 +314,11 @@ async def _build(
             home = home or user_home()
             spooled = spool(given, home, disk, lambda done: on_hashed(done, 0), stopped)
             return build_spooled(spooled, options, disk=disk, home=home, warn=warn)
-        if resources.catalogue is not None and not given.parts:
-            found = resources.catalogue.at(given.place)
-            copies.extend(entry for entry in found if entry.is_whole_copy)
+        if resources.catalogue is not None:
+            made, found = how_made(given, options), resources.catalogue.at(given.place)
+            found = [each for each in found if each.keeps_link(made)]
+            # The newest one, as an older link may be known to too many.
+            copies.extend(sorted(found, key=lambda each: each.time, reverse=True))
         return build_share(
             given,
             options,
