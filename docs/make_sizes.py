@@ -41,7 +41,7 @@ LIMITS = (
     ("files of a share", f"{MAX_FILES:,}", "for more, share an archive of them"),
     ("name of a file or folder", f"{MAX_NAME_SIZE} bytes", "in UTF-8"),
     ("path of a file in a share", f"{MAX_PATH_SIZE:,} bytes", f"{MAX_DEPTH} levels"),
-    ("shares of one process", f"{MAX_SHARES:,}", "what it only reads is not counted"),
+    ("shares of one process", f"{MAX_SHARES:,}", "those only read do not count"),
     ("peers of one share", f"{MAX_CONNECTIONS}", "more find each other through these"),
     ("peers dialled", f"{DIAL_RATE:.0f} per second", "by all shares together"),
     ("files that are open at once", f"{MAX_OPEN}", "of one share"),
@@ -49,7 +49,7 @@ LIMITS = (
     ("addresses in a link", f"{MAX_HINTS}", "`,peer=`"),
     ("origins of a share", f"{MAX_ORIGINS}", "`--origin`"),
     ("life of a code", f"{CODE_TIME / 60:.0f} minutes", "or `--code-for`"),
-    ("wrong codes", f"{MAX_GUESSES}", "then the code is over"),
+    ("wrong codes", f"{MAX_GUESSES}", "then the code ends"),
     (
         "lost by a power failure",
         f"{COMMIT_SECONDS:.0f} s, at most {format_size(WRITE_BEHIND)}",

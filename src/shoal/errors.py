@@ -5,7 +5,7 @@ line (the number below).
 
     ShoalError                  1
     ├── UsageError              2   the request cannot be fulfilled
-    ├── NotFoundError           3   no peer has the share
+    ├── NotFoundError           3   no peer has the share, or it has no such file
     ├── StoreError              1   a fault of this machine's file system
     │   ├── ForbiddenError      4
     │   ├── TargetExistsError   6
@@ -116,7 +116,7 @@ class UsageError(ShoalError):
 
 
 class NotFoundError(ShoalError):
-    """No peer that has the share was found in time."""
+    """No peer that has the share was found in time, or the share has no such file."""
 
     exit_code = 3
 

@@ -281,7 +281,7 @@ class Resources:
     ) -> AsyncGenerator[tuple[Address, str], None]:
         """Announce `port`, if any; yield the addresses found and the network's name.
 
-        `is_awaited` tells whether somebody waits for them. If the network fails, the
+        `is_awaited` tells whether a caller waits for them. If the network fails, the
         user is notified and the iteration ends.
         """
         try:

@@ -10,7 +10,7 @@ import pytest
 from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
 from shoal.mapping import exchange
-from shoal.mapping.http_answer import MAX_RESPONSE
+from shoal.mapping.http_response import MAX_RESPONSE
 from shoal.mapping.keeper import Keeper
 from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
 from shoal.mapping.packets import NONCE_SIZE
@@ -148,7 +148,7 @@ async def test_a_port_that_is_none_is_refused() -> None:
             if request == b"\0\0"
             else bytes((0, 130)) + bytes(6) + struct.pack("!HHI", PORT, 0, 60)
         )
-        with pytest.raises(RouterError, match="a port that is none"):
+        with pytest.raises(RouterError, match="an invalid port"):
             await (await find_natpmp(router.gateway)).map(PORT, PORT)
 
 

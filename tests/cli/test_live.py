@@ -1,8 +1,11 @@
 """In a log, a plain line says every ten seconds what a command does."""
 
+import os
+import pty
+
 import pytest
 
-from shoal.cli.live import LINE_PERIOD, LogLine
+from shoal.cli.live import LINE_PERIOD, USUAL_SIZE, LogLine, size_of_terminal
 from shoal.cli.output import Output
 from shoal.cli.status import Fact, Status
 
@@ -28,3 +31,13 @@ def test_a_log_gets_a_line_every_ten_seconds(
     assert capsys.readouterr().err == ""
     line.show(STATUS)
     assert capsys.readouterr().err == "photos: 52 %, 47.1 MiB/s\n"
+
+
+def test_a_terminal_that_does_not_tell_its_size_has_the_usual_one() -> None:
+    master, slave = pty.openpty()
+    try:
+        assert os.get_terminal_size(slave) == (0, 0)
+        assert size_of_terminal(slave) == USUAL_SIZE
+    finally:
+        os.close(master)
+        os.close(slave)

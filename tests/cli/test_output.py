@@ -21,5 +21,5 @@ def test_a_limited_number_of_bytes_of_messages_is_written(
     assert lines == [
         "Connected to 0.",
         "shoal: 0",
-        "shoal: That is enough: no more messages are written here.",
+        "shoal: The size limit for messages is reached; no more follow.",
     ]

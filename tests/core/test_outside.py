@@ -28,7 +28,7 @@ def test_a_nat_that_keeps_the_port_is_recognised() -> None:
 
 
 def test_a_nat_with_one_other_port_is_recognised() -> None:
-    assert seen_at([555] * MIN_NODES).kind(OWN) is NatKind.KEEPING
+    assert seen_at([555] * MIN_NODES).kind(OWN) is NatKind.CHANGING
 
 
 def test_a_nat_with_a_port_for_each_destination_is_recognised() -> None:

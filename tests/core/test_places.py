@@ -1,4 +1,4 @@
-"""Whoever holds the most places loses one first."""
+"""The owner of the most places loses one first."""
 
 from collections.abc import Sequence
 

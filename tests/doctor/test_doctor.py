@@ -20,6 +20,7 @@ from shoal.doctor.network import (
     check_listening,
     check_multicast,
     check_peers,
+    check_relays,
     judge_mapping,
 )
 from shoal.net.interfaces import Interface
@@ -110,6 +111,13 @@ def test_a_mapping_reaches_the_internet_or_another_router(
     mapping = PortMapping(4001, Address(host, 4001), "UPnP")
     finding = judge_mapping([mapping], None)
     assert (finding.state, said in finding.found) == (state, True)
+
+
+async def test_a_relay_that_refuses_is_named_with_the_reason_alone() -> None:
+    (finding,) = await check_relays(Settings(relays=(Address("127.0.0.1", 1),)))
+    assert finding.state is State.FAILED
+    said = f"127.0.0.1:1 does not work as a relay: {os.strerror(errno.ECONNREFUSED)}."
+    assert finding.found == said
 
 
 async def test_a_missing_interface_is_named() -> None:

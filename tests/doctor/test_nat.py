@@ -23,7 +23,7 @@ async def test_nodes_that_tell_nothing_leave_the_kind_unknown() -> None:
         addresses = tuple(node.address for node in nodes)
         settings = Settings(interfaces=("lo",), dht_bootstrap=addresses)
         (finding,) = await check_nat(settings, 0.2)
-        assert finding.found.startswith("It is not known")
+        assert finding.found.startswith("How this machine looks")
         assert nodes[0].senders_of(b"get_peers")
         assert not nodes[0].senders_of(b"announce_peer")
 

@@ -5,7 +5,7 @@ python -m tests.helpers.capture FILE [INTERFACE]
     is `lo` unless it is named
 
 Each packet follows its length in four bytes; `datagrams` reads the UDP datagrams and
-`destinations` the addresses.
+`destinations` the addresses. `recorded` runs this as a program.
 """
 
 import select
@@ -13,10 +13,21 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Datagram", "datagrams", "destinations"]
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+
+__all__ = [
+    "Datagram",
+    "datagrams",
+    "destinations",
+    "ipv6_destinations",
+    "recorded",
+    "sent",
+]
 
 ALL = 0x0003  # every protocol (ETH_P_ALL, packet(7))
 ETHERNET = 14  # bytes of the length before each packet
@@ -45,14 +56,46 @@ def destinations(path: Path) -> set[str]:
     return {socket.inet_ntoa(packet[16:20]) for packet in _packets(path)}
 
 
-def _packets(path: Path) -> Iterator[bytes]:
-    """Yield every IPv4 packet, without its Ethernet header."""
+def ipv6_destinations(path: Path) -> set[str]:
+    """Return those of IPv6 packets, without what the kernel sends itself (ICMPv6)."""
+    return {
+        socket.inet_ntop(socket.AF_INET6, packet[24:40])
+        for packet in _packets(path, 6)
+        if packet[6] in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+    }
+
+
+def sent(path: Path, source: str) -> list[str]:
+    """Return the address that each packet from `source` in a file was sent to."""
+    wanted = socket.inet_aton(source)
+    return [
+        socket.inet_ntoa(packet[16:20])
+        for packet in _packets(path)
+        if packet[12:16] == wanted
+    ]
+
+
+@contextmanager
+def recorded(
+    namespace: Namespace, path: Path, interface: str = "wan"
+) -> Iterator[None]:
+    """Write every packet of an interface to a file meanwhile."""
+    argv = [sys.executable, "-m", "tests.helpers.capture", str(path), interface]
+    with Program(argv, namespace=namespace, has_input=True) as program:
+        program.wait_line("ready")
+        yield
+        program.end_input()
+        program.wait_line("done")
+
+
+def _packets(path: Path, version: int = 4) -> Iterator[bytes]:
+    """Yield every packet of IP, of a version, without its Ethernet header."""
     seen, place = path.read_bytes(), 0
     while place < len(seen):
         (size,) = struct.unpack_from(">I", seen, place)
         packet = seen[place + 4 + ETHERNET : place + 4 + size]
         place += 4 + size
-        if packet[:1] and packet[0] >> 4 == 4:
+        if packet[:1] and packet[0] >> 4 == version:
             yield packet
 
 

@@ -16,14 +16,14 @@ from typing import NamedTuple
 from tests.helpers.netns import Namespace, join_by_veth
 from tests.helpers.process import Program
 
-__all__ = ["Home", "mapping_router", "missing_router"]
+__all__ = ["Home", "mapping_router", "missing_router", "start_router"]
 
 _RULES = """
 table inet home {
   chain forward {
     type filter hook forward priority 0; policy drop;
     ct state established,related accept
-    iifname "h0" accept
+    iifname "%(inside)s" accept
     jump mapped
   }
   chain mapped { }
@@ -31,7 +31,7 @@ table inet home {
   chain maps { }
   chain postrouting {
     type nat hook postrouting priority 100;
-    oifname "v1" masquerade
+    oifname "%(outside)s" masquerade
     jump maps_out
   }
   chain maps_out { }
@@ -43,8 +43,8 @@ _NO_PCP = "udp dport 5351 @th,64,8 2 reject;"  # by the version, its first byte
 _NO_PORT = "udp dport 5351 reject;"
 
 _CONFIG = """
-ext_ifname=v1
-listening_ip=h0
+ext_ifname=%(outside)s
+listening_ip=%(inside)s
 http_port=0
 enable_natpmp=yes
 enable_upnp=%(upnp)s
@@ -58,7 +58,7 @@ upnp_nat_table_name=home
 upnp_forward_chain=mapped
 upnp_nat_chain=maps
 upnp_nat_postrouting_chain=maps_out
-allow %(ports)s 192.168.9.0/24 1024-65535
+allow %(ports)s %(subnet)s.0/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
 
@@ -117,20 +117,45 @@ def mapping_router(
         inside.run("ip", "link", "set", "h1", "up")
         inside.run("ip", "route", "replace", "default", "via", "192.168.9.1")
         router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
-        refused = {"PCP": "", "NAT-PMP": _NO_PCP, "UPnP": _NO_PORT}[speaks]
-        rules = _RULES % {"refused": refused}
-        router.run("sh", "-c", f"echo '{rules}' | nft -f -")
-        config = folder / "miniupnpd.conf"
-        config.write_text(
-            _CONFIG
-            % {
-                "upnp": "yes" if speaks == "UPnP" else "no",
-                "v1": "yes" if is_igd_1 else "no",
-                "ports": ports,
-                "leases": folder / "leases",
-            }
+        daemon = stack.enter_context(
+            start_router(router, folder, speaks=speaks, is_igd_1=is_igd_1, ports=ports)
         )
-        argv = ["miniupnpd", "-d", "-f", str(config), "-P", str(folder / "pid")]
-        daemon = stack.enter_context(Program(argv, namespace=router))
-        daemon.wait_line("Listening for NAT-PMP/PCP", stream="err")
         yield Home(inside, router, outside, public, there, daemon)
+
+
+def start_router(
+    router: Namespace,
+    folder: Path,
+    *,
+    speaks: str,
+    is_igd_1: bool = False,
+    ports: str = "1024-65535",
+    outside: str = "v1",
+    inside: str = "h0",
+    subnet: str = "192.168.9",
+) -> Program:
+    """Make a namespace with two devices a router that maps ports, by miniupnpd.
+
+    Its files are in `folder`. `speaks` is PCP, NAT-PMP or UPnP, the best protocol of
+    the router.
+    """
+    refused = {"PCP": "", "NAT-PMP": _NO_PCP, "UPnP": _NO_PORT}[speaks]
+    rules = _RULES % {"refused": refused, "inside": inside, "outside": outside}
+    router.run("sh", "-c", f"echo '{rules}' | nft -f -")
+    config = folder / "miniupnpd.conf"
+    config.write_text(
+        _CONFIG
+        % {
+            "outside": outside,
+            "inside": inside,
+            "subnet": subnet,
+            "upnp": "yes" if speaks == "UPnP" else "no",
+            "v1": "yes" if is_igd_1 else "no",
+            "ports": ports,
+            "leases": folder / "leases",
+        }
+    )
+    argv = ["miniupnpd", "-d", "-f", str(config), "-P", str(folder / "pid")]
+    daemon = Program(argv, namespace=router)
+    daemon.wait_line("Listening for NAT-PMP/PCP", stream="err")
+    return daemon

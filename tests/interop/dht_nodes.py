@@ -11,6 +11,7 @@ do not hear each other, unless all of them are on loopback.
 """
 
 import ctypes
+import ipaddress
 import os
 import socket
 import sys
@@ -22,6 +23,8 @@ from shoal.core.names.address import Address
 from shoal.discovery.dht.krpc import (
     ID_SIZE,
     KrpcResponse,
+    bdecode,
+    bencode,
     build_find_node,
     parse_message,
 )
@@ -49,6 +52,33 @@ def introduce_all(sessions: list[lt.session], hosts: list[str]) -> None:
         for other in hosts:
             if other != host:
                 session.add_dht_node((other, PORT))
+
+
+def tell_addresses(
+    teacher: socket.socket, sessions: list[lt.session], hosts: list[str]
+) -> None:
+    """Answer a question of each node with its address, from which its id follows.
+
+    A node takes another id once it knows its address (BEP 42). Nodes that know it by an
+    earlier one keep that, and what asks them for nodes gets the wrong id (IPv6).
+    """
+    teacher.bind((hosts[-1], 0))
+    for session in sessions:
+        session.add_dht_node((hosts[-1], teacher.getsockname()[1]))
+    untold = set(hosts)
+    while untold:
+        data, source = teacher.recvfrom(65_535)
+        query = bdecode(data)
+        assert isinstance(query, dict)
+        packed = socket.inet_pton(teacher.family, source[0])
+        answer = {
+            b"ip": packed + source[1].to_bytes(2),
+            b"r": {b"id": b"teacher".ljust(ID_SIZE)},
+            b"t": query[b"t"],
+            b"y": b"r",
+        }
+        teacher.sendto(bencode(answer), source)
+        untold.discard(source[0])
 
 
 def ask(asker: socket.socket, host: str) -> KrpcResponse | None:
@@ -85,6 +115,9 @@ def main(nodes: list[tuple[str, str]]) -> None:
     """Start the nodes, and introduce each of them to all others."""
     sessions = [start_in(*node) for node in nodes]
     hosts = [host for _, host in nodes]
+    if ipaddress.ip_address(hosts[0]).is_global:  # or they believe no answer
+        with socket.socket(family_of(hosts[0]), socket.SOCK_DGRAM) as teacher:
+            tell_addresses(teacher, sessions, hosts)
     with socket.socket(family_of(hosts[0]), socket.SOCK_DGRAM) as asker:
         asker.settimeout(0.5)
         while not know_each_other(asker, hosts):

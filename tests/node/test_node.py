@@ -226,7 +226,7 @@ async def test_stat_and_list_describe_a_share_its_folders_and_files(
         assert below == ["deep/c.sh", "deep/er/b.bin"]
         assert [f.path for f in await node.list(link, "a.txt")] == ["a.txt"]
         for look in (node.stat, node.list):
-            with pytest.raises(NotFoundError, match="no dee"):
+            with pytest.raises(NotFoundError, match="no 'dee'"):
                 await look(link, "dee")
         manifest = await node.manifest(link, with_files=False)
         assert manifest.root.is_folder

@@ -272,12 +272,12 @@ async def test_no_packet_is_sent_to_an_address_that_a_link_may_not_name(
 async def test_a_name_leads_to_global_addresses_of_both_families_only(
     hosts: list[str], allowed: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         families = map(family_of, hosts)
         names = ((each, port) for each in hosts)
         return [(f, 1, 6, "", n) for f, n in zip(families, names, strict=True)]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     addresses = AddressFilter(Settings(), ())
     if allowed:
         found = await addresses.resolve("a.example", 443)

@@ -1,88 +1,75 @@
-"""Write docs/reach.md: who can fetch from whom, and after how many seconds.
+"""Write docs/reach.md: who can fetch from whom, after how many seconds, and how fast.
 
-    python -m tests.reach
+    python -m tests.reach [PART...]
 
-takes some minutes, and must be run by root on a machine with nft and libtorrent.
+measures everything, or some parts of `PARTS`, and leaves the others as they are. It
+takes a quarter of an hour, and must be run by root on a machine with nft, miniupnpd,
+tc and libtorrent.
 """
 
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.helpers.nats import Nat, missing_nats
-from tests.reach.matrix import Pair, by_common_peer, by_dht, every_pair
+from tests.helpers.nats import missing_nats
+from tests.helpers.router import missing_router
+from tests.reach import crowd, idle, speed, tables
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reach.md"
-INTRODUCTION = """\
-# Who reaches whom
-
-`python -m tests.reach` makes this page. It builds an internet of network namespaces, in
-which nftables and the kernel of Linux are the NATs and firewalls, with a DHT of 20
-nodes of libtorrent. Each cell has the seconds from the start of `shoal get` to its end,
-for a file of one chunk, including the start of the program. The sharer has been alone
-for 40 s before, so its first lookups are over. "–" means that no chunk arrived within a
-minute, or within 20 s with a common peer.
-
-"""
-KINDS = {
-    Nat.PUBLIC: "a server with a global address and no firewall",
-    Nat.PRESERVING: "most routers at home: connections leave from the port that the "
-    "program uses (`masquerade`), and nothing unexpected gets in",
-    Nat.CHANGING: "some carriers: connections leave from another port than the "
-    "program uses, the same to everyone (`masquerade to :PORT`), and nothing "
-    "unexpected gets in",
-    Nat.SYMMETRIC: "some routers of offices and of mobile networks: each connection "
-    "leaves from a random port (`masquerade random,fully-random`)",
-    Nat.FIREWALL: "a global address, and nothing unexpected gets in",
-    Nat.NESTED: "a router at home behind the NAT of a carrier, both port-preserving",
+WIDTH = 88  # characters of a line
+IDLE = "idle"  # it waits for minutes, so it runs beside the others, and is the last
+PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "dht": ("With the DHT as the only third party", tables.alone),
+    "common": ("With one common peer, and no DHT", tables.common),
+    "mapped": ("With a router that maps ports", tables.mapped),
+    "ipv6": ("With IPv6", tables.ipv6),
+    "relay": ("With a relay", tables.relayed),
+    "speed": ("How fast", speed.describe),
+    "crowd": ("Six homes and a sharer, each behind a NAT", crowd.describe),
+    IDLE: ("What a share that waits sends", idle.describe),
 }
-CONCLUSION = """\
-Behind a port-changing NAT, a machine does not know its port on the internet until two
-peers have told it, or the router (see `shoal doctor`); a common peer tells the others.
-A NAT that draws ports at random lets no dial in, and its own dials come from a port
-that the other side does not expect. So it connects only with peers that let everyone
-in. Two machines that do not reach each other still exchange everything through a third
-one that both reach, if that one downloads the share or has it. Two machines that let no
-one in have one connection at a time, so a second share that both have waits for a third
-machine, or for the end of the first.
-"""
+"""The heading of each part, and the function that measures it in a folder."""
 
 
-def main() -> None:
-    """Measure everything and write the page."""
-    missing = missing_nats()
+def main(*names: str) -> None:
+    """Measure some parts, or all, and write the page after each."""
+    missing = missing_nats() or missing_router()
     assert missing is None, missing
-    pairs = every_pair()
-    with tempfile.TemporaryDirectory() as home:
+    page = sections(PAGE.read_text())
+    names = names or tuple(PARTS)
+    with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(1) as pool:
         os.environ["XDG_DATA_HOME"] = home
-        alone = dict(by_dht(pairs, Path(home, "dht")))
-        common = dict(by_common_peer(pairs, Path(home, "common")))
-    kinds = [f"| {nat.value} | {text} |\n" for nat, text in KINDS.items()]
-    parts = [
-        INTRODUCTION + "| kind | what it stands for |\n|---|---|\n" + "".join(kinds),
-        CONCLUSION,
-        "## With the DHT as the only third party\n\n" + table(alone),
-        "## With one common peer, and no DHT\n\n"
-        "The common peer is public and connected with both, but has another file only."
-        "\n\n" + table(common),
-    ]
-    PAGE.write_text("\n".join(parts))
+        beside = (
+            pool.submit(PARTS[IDLE][1], Path(home, IDLE)) if IDLE in names else None
+        )
+        for name in names:
+            heading, measure = PARTS[name]
+            if name == IDLE and beside is not None:
+                page[heading] = beside.result()
+            else:
+                page[heading] = measure(Path(home, name))
+            known = [each for each, _ in PARTS.values() if each in page]
+            parts = [f"## {each}\n\n{filled(page[each])}\n" for each in known]
+            PAGE.write_text("\n".join([tables.INTRODUCTION, *parts]))
 
 
-def table(seconds: Mapping[Pair, float | None]) -> str:
-    """Return a table with a row for each sharer and a column for each getter."""
-    getters = [nat for nat in Nat if any(pair.getter is nat for pair in seconds)]
-    lines = [
-        "| sharer ↓ getter → | " + " | ".join(each.value for each in getters) + " |",
-        "|---" * (len(getters) + 1) + "|",
-    ]
-    for sharer in Nat:
-        cells = [seconds.get(Pair(sharer, getter)) for getter in getters]
-        shown = ["–" if each is None else f"{each:.1f}" for each in cells]
-        lines.append(f"| {sharer.value} | " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+def filled(text: str) -> str:
+    """Return a text with lines of paragraphs of no more than `WIDTH` characters."""
+    parts = text.strip().split("\n\n")
+    return "\n\n".join(
+        part if part.startswith("|") else textwrap.fill(part, WIDTH) for part in parts
+    )
+
+
+def sections(page: str) -> dict[str, str]:
+    """Return the text below each heading of a page."""
+    parts = [each.partition("\n") for each in page.split("\n## ")[1:]]
+    return {heading: text for heading, _, text in parts}
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

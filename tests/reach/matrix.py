@@ -15,15 +15,16 @@ from typing import NamedTuple
 from tests.helpers.commands import link_of
 from tests.helpers.nats import Home, Internet, Nat
 from tests.helpers.programs import Program, shoal
+from tests.helpers.transit_relay import transit_relay
 
-__all__ = ["NO_DISCOVERY", "PORT", "Pair", "by_common_peer", "by_dht", "every_pair"]
+__all__ = ["NO_DISCOVERY", "PORT", "Pair", "by_common_peer", "by_dht", "by_relay"]
 
 CHUNK = 64 << 10  # bytes
 IDLE = 40.0  # seconds for which a sharer is left alone: its first lookups are over
 DHT_PATIENCE = 60  # seconds that a getter waits for its chunk
 COMMON_PATIENCE = 20  # seconds
 AT_ONCE = 4  # getters; more would measure the processor
-PORT = 4001  # of the common peer
+PORT = 4001  # of the common peer or the relay
 NO_DISCOVERY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
 
 
@@ -42,19 +43,31 @@ class _Share(NamedTuple):
     folder: Path
 
 
-def every_pair() -> list[Pair]:
-    """Return each kind of sharer with each kind of getter."""
-    return [Pair(sharer, getter) for sharer in Nat for getter in Nat]
-
-
-def by_dht(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, float | None]]:
+def by_dht(
+    pairs: list[Pair], folder: Path, *, is_ipv6: bool = False
+) -> Iterator[tuple[Pair, float | None]]:
     """Yield the seconds from the getter's start to its chunk, None if it got none.
 
-    The DHT is the only third party.
+    The DHT is the only third party; if `is_ipv6`, there is one of IPv6 as well.
     """
     with Internet() as net:
-        options = ("--no-lan", "--dht-bootstrap", net.start_dht())
+        options = ["--no-lan", "--dht-bootstrap", net.start_dht()]
+        if is_ipv6:
+            options += ["--dht-bootstrap", net.start_dht(is_ipv6=True)]
         shares = [_share(net, pair, folder, *options) for pair in pairs]
+        links = [link_of(share.program) for share in shares]
+        time.sleep(IDLE)
+        yield from _fetch_all(shares, links, DHT_PATIENCE, *options)
+
+
+def by_relay(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, float | None]]:
+    """Yield as `by_dht` does; the link names a relay."""
+    with Internet() as net:
+        public = net.add_home(Nat.PUBLIC)
+        net.enter_context(transit_relay(public.address, PORT, public.namespace))
+        options = ("--no-lan", "--dht-bootstrap", net.start_dht())
+        relay = ("--relay", f"{public.address}:{PORT}")
+        shares = [_share(net, pair, folder, *options, *relay) for pair in pairs]
         links = [link_of(share.program) for share in shares]
         time.sleep(IDLE)
         yield from _fetch_all(shares, links, DHT_PATIENCE, *options)

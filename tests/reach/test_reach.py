@@ -4,23 +4,32 @@
 """
 
 import importlib.util
-import json
 import random
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.capture import destinations, ipv6_destinations, recorded
 from tests.helpers.commands import link_of
 from tests.helpers.nats import Home, Internet, Nat, missing_nats
 from tests.helpers.programs import Program, shoal
 from tests.helpers.requirements import require
-from tests.reach.matrix import NO_DISCOVERY, PORT, Pair, by_common_peer, by_dht
+from tests.helpers.router import missing_router
+from tests.reach import crowd, idle, speed
+from tests.reach.matrix import (
+    NO_DISCOVERY,
+    PORT,
+    Pair,
+    by_common_peer,
+    by_dht,
+    by_relay,
+)
 
 pytestmark = pytest.mark.interop
 
-UPLINK = ("tbf", "rate", "20mbit", "burst", "64kb", "latency", "100ms")
 CODE = r"[0-9]{4}(-[a-z]+){3}"
 PRESERVING = Pair(Nat.PRESERVING, Nat.PRESERVING)
 
@@ -132,32 +141,77 @@ def test_six_behind_nats_fetch_from_each_other(
     net: tuple[Internet, str], tmp_path: Path
 ) -> None:
     """The sharer is behind a NAT as well, and sends hardly more than one copy."""
-    internet, bootstrap = net
-    options = ("--no-lan", "--dht-bootstrap", bootstrap, "--json")
-    source = tmp_path / "source"
-    source.write_bytes(random.Random(9).randbytes(16 << 20))
-    homes = [internet.add_home(Nat.PRESERVING) for _ in range(7)]
-    for home in homes:
-        home.namespace.run("tc", "qdisc", "add", "dev", "wan", "root", *UPLINK)
-    with ExitStack() as stack:
-        sharing = stack.enter_context(
-            shoal("share", source, *options, ns=homes[0].namespace)
-        )
-        link = json.loads(sharing.wait_line(r'^\{.*"event":"start".*')[0])["link"]
-        getting = []
-        for number, home in enumerate(homes[1:]):
-            words = ("get", link, "-o", tmp_path / f"out{number}", "--seed", *options)
-            program = shoal(*words, ns=home.namespace)
-            getting.append(stack.enter_context(program))
-        for program in getting:
-            program.wait_line('"event":"complete"', 120)
-    events = [json.loads(line[0]) for line in sharing.find(r"^\{.*")]
-    sent: dict[str, int] = {}
-    for event in events:
-        if event["event"] == "peer" and "uploaded" in event:
-            sent[event["address"]] = event["uploaded"]
-    assert len(sent) == 6
-    assert sum(sent.values()) <= 1.3 * source.stat().st_size
+    assert crowd.measure(tmp_path, 16 << 20, net).copies <= 1.3
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_share_that_waits_sends_little_and_to_the_dht_only(tmp_path: Path) -> None:
+    """The first lookups, which follow each other quickly, are over after three."""
+    require_libtorrent()
+    *first, last = idle.minutes(tmp_path, 4)
+    assert not set().union(*(each.strangers for each in (*first, last)))
+    assert 0 < last.to_dht <= 20
+
+
+def test_with_lan_only_nothing_leaves_the_lan(tmp_path: Path) -> None:
+    (source := tmp_path / "source").write_bytes(b"some bytes")
+    recording, inside = tmp_path / "recording", tmp_path / "inside"
+    with Internet() as internet:
+        home = internet.add_home(Nat.DUAL)
+        with recorded(home.router, recording), recorded(home.namespace, inside):
+            nodes = ("192.0.2.1:6881", "[2a00:0:7::1]:6881")
+            dht = [word for node in nodes for word in ("--dht-bootstrap", node)]
+            share = ("share", source, "--lan-only", "--port", PORT, *dht)
+            with shoal(*share, ns=home.namespace) as sharing:
+                sharing.wait_line("Ctrl-C", stream="err")
+                get = ("get", link_of(sharing), "-o", tmp_path / "out", "--lan-only")
+                with shoal(*get, ns=home.namespace) as getting:
+                    assert getting.finish(30).code == 0
+                sharing.send(signal.SIGINT)
+                sharing.finish()
+    assert "224.0.0.251" in destinations(inside)
+    assert not destinations(recording)
+    # The router itself takes seconds to find the next one by IPv6.
+    assert all(
+        each.startswith(("ff02:", "fe80:")) for each in ipv6_destinations(inside)
+    )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_homes_whose_router_maps_ports_are_found_by_the_dht(tmp_path: Path) -> None:
+    require_libtorrent()
+    require(missing_router())
+    pairs = [Pair(nat, Nat.SYMMETRIC) for nat in Nat if nat.maps]
+    assert None not in dict(by_dht(pairs, tmp_path)).values()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_two_with_ipv6_behind_firewalls_meet_by_its_dht(tmp_path: Path) -> None:
+    require_libtorrent()
+    pairs = [Pair(Nat.IPV6, Nat.IPV6), Pair(Nat.DUAL, Nat.DUAL)]
+    assert None not in dict(by_dht(pairs, tmp_path, is_ipv6=True)).values()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_two_that_cannot_meet_fetch_through_the_relay_in_the_link(
+    tmp_path: Path,
+) -> None:
+    require_libtorrent()
+    ((_, seconds),) = by_relay([Pair(Nat.SYMMETRIC, Nat.CHANGING)], tmp_path)
+    assert seconds is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_punched", [True, False], ids=["punched", "dialled"])
+def test_homes_fetch_over_a_connection_of_either_kind(
+    tmp_path: Path, *, is_punched: bool
+) -> None:
+    require(missing_router())
+    assert speed.measure(tmp_path / "speed", 16 << 20, is_punched=is_punched) > 0
 
 
 @pytest.mark.long

@@ -209,6 +209,22 @@ def test_a_folder_that_cannot_be_written_is_an_error() -> None:
     assert catalogue.entries() == []
 
 
+def test_the_nodes_that_serve_a_share_are_known_until_they_leave_it(
+    tmp_path: Path,
+) -> None:
+    one, two, reader = (Catalogue(tmp_path / "catalogue", Disk()) for _ in range(3))
+    one.mark_served(bytes(32), tmp_path / "a", b"one")
+    two.mark_served(bytes(32), tmp_path / "b", b"two")
+    two.mark_served(bytes([1] * 32), tmp_path / "c", b"two")
+    assert reader.serving_nodes(bytes(32)) == {b"one", b"two"}
+    assert reader.serving_nodes(bytes([1] * 32)) == {b"two"}
+    two.mark_left(bytes(32))
+    assert reader.serving_nodes(bytes(32)) == {b"one"}
+    one.close()
+    assert reader.serving_nodes(bytes(32)) == set()
+    two.close()
+
+
 def test_nothing_is_noted_as_served_once_the_node_is_closed(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / "catalogue", Disk())
     catalogue.mark_served(bytes(32), tmp_path)

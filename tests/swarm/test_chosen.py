@@ -171,7 +171,7 @@ async def test_a_page_that_is_not_here_is_asked_of_another_at_once(
         whole, (here_too, *others) = HOLDING.pages, hashes
         given = {key: whole[key] for key in (files, here_too)}
         assert pages_of(talk) == given | dict.fromkeys(others, b"")
-        # Somebody who wants it all is not held up by asking this one.
+        # A peer that wants all of it is not delayed by requesting from this one.
         resources = Resources(here([address, holder.address]), rng=Random(1))
         registry = Registry(resources)
         port = await registry.port()

@@ -1,4 +1,4 @@
-"""Manifest pages come from whoever has them, and a liar wastes one."""
+"""Manifest pages come from every peer that has them, and a liar wastes one."""
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.build import build_manifest

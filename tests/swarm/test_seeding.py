@@ -84,7 +84,7 @@ async def test_a_target_that_changed_is_given_as_far_as_it_is_what_it_was(
         change(target)
         there = names_in(tmp_path)
         peer = Address("127.0.0.1", share.port)
-        # A file that somebody has open may be given though it has lost its name.
+        # A file that is still open may be served though it has lost its name.
         events = await fetch_from(peer, out, may_fail=bool(lost))
         assert not [e for e in events if isinstance(e, PeerLeft) and e.is_banned]
         if out.exists():

@@ -33,7 +33,7 @@ def hello(peer: Talk) -> None:
 
 
 async def fill(net: MemoryNet, seed: Member, content: Content = CONTENT) -> None:
-    """Have somebody of use in every place but that of who was of use before."""
+    """Fill every place but one with peers that are in use."""
     root = manifest_of(content).root_record
     for _ in range(MAX_CONNECTIONS - 1):
         peer = talk_to(net, seed).send(Hello(0, root, bytes(-(-content.count // 8))))

@@ -142,7 +142,7 @@ async def test_a_node_id_that_is_copied_costs_nobody_a_connection() -> None:
         member.begin(other)
         other.begin()
         await net.until(lambda: len(member.swarm.peers) == 1)
-        # Somebody from elsewhere claims to be it.
+        # A node at another host claims to be it.
         talk_to(net, member, "10.0.66.6", other.node_id).send(Hello(5000))
         await asyncio.sleep(10)
         assert not left(member)

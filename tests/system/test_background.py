@@ -78,7 +78,7 @@ def test_a_share_is_served_after_its_command_has_returned(
     assert (stopped.code, stopped.stderr) == (0, f"Process {pid} has ended.\n")
     assert user.pids() == []
     again = user.run("stop", link)
-    assert (again.code, "runs in the background." in again.stderr) == (1, True)
+    assert (again.code, "runs in the background;" in again.stderr) == (1, True)
 
 
 def test_a_share_is_stopped_by_its_process_id(user: User) -> None:

@@ -97,6 +97,15 @@ CASES = {
         "get team -o out --limit-down 1.5M --timeout 0.2", 3, "No data arrived"
     ),
     "no folder for the link": Case("share f --link-file no/l", 1, "no folder no for"),
+    "a folder for the link": Case("share f --link-file folder", 1, "name a file for"),
+    "no name for the link": Case("share f --link-file ''", 1, "name a file for"),
+    "the link of a pipe": Case("link -", 2, "shoal share - --name NAME"),
+    "more relays than fit into a link": Case(
+        "share f --relay a:1 --relay b:1 --relay c:1", 2, "at most 2 relays"
+    ),
+    "the link with more relays": Case(
+        "link f --relay a:1 --relay b:1 --relay c:1", 2, "--relay names 3; remove some"
+    ),
     "an empty id": Case("get '' -o out", 2, "LINK is empty; paste the link"),
     "an id of white space": Case("get '  ' -o out", 2, "LINK is empty"),
     "an empty id of a share": Case("ls ''", 2, "LINK is empty"),
@@ -203,7 +212,8 @@ def test_a_folder_of_a_share_has_no_bytes_to_write(tmp_path: Path) -> None:
             message = "'logs' is a folder of the share; name one of its files. shoal ls"
             _check_failure(run(*words).finish(), 2, message)
         words = ("cat", link_of(program), "no", "--peer", peer_of(program))
-        _check_failure(run(*words).finish(), 3, "There is no 'no' in the share.")
+        message = "There is no 'no' in the share; shoal ls lists its files."
+        _check_failure(run(*words).finish(), 3, message)
 
 
 def test_an_unfinished_download_says_once_how_to_resume(tmp_path: Path) -> None:

@@ -156,8 +156,27 @@ def test_a_wrong_link_among_many_is_refused_before_any_download(
     folder: Shared, tmp_path: Path
 ) -> None:
     links = tmp_path / "links"
-    links.write_text(f"{folder.link}\n{folder.link[:-3]}\n")
-    with run("get", "-i", links, "-C", tmp_path / "into") as program:
-        ended = program.finish()
-    assert ended.code == 2
-    assert not (tmp_path / "into").exists()
+    for wrong in (folder.link[:-3], "-"):
+        links.write_text(f"{folder.link}\n\n{wrong}\n")
+        with run("get", "-i", links, "-C", tmp_path / "into") as program:
+            ended = program.finish()
+        assert (ended.code, f"Line 3 of {links}" in ended.stderr) == (2, True)
+        assert not (tmp_path / "into").exists()
+
+
+def test_of_two_shares_with_one_name_the_second_never_replaces_the_first(
+    folder: Shared, tmp_path: Path
+) -> None:
+    links, into = tmp_path / "links", tmp_path / "into"
+    paths = [tmp_path / name / "same" for name in ("x", "y")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(os.urandom(CHUNK))
+    with share(paths[0]) as one, share(paths[1]) as two:
+        links.write_text(f"{link_of(one)}\n{link_of(two)}\n")
+        peers = ("--peer", peer_of(one), "--peer", peer_of(two))
+        for _ in range(2):  # a file of an earlier run is replaced
+            with run("get", "-i", links, "-C", into, "-f", *peers) as program:
+                ended = program.finish()
+            assert (ended.code, ended.stdout.decode()) == (7, f"{into}/same\n")
+            assert "same is also the name of" in ended.stderr

@@ -172,8 +172,10 @@ def test_list_forget_and_clean_show_and_change_what_is_remembered(
     assert machine.finish("clean", "--remove").code == 0
     assert not list(machine.folder.glob(".copy*"))
     assert listed(machine) == []
+    assert "There is no unfinished download." in machine.finish("clean").stderr
     assert source.finish("forget", path).code == 0
     assert listed(source) == []
+    assert "Nothing is shared or downloaded yet." in source.finish("list").stderr
     with source.start("seed") as program:
         program.wait_line("no complete copy to share yet")
 

@@ -114,9 +114,9 @@ def test_share_says_which_origins_receivers_will_not_use(make_file: MakeFile) ->
         with share(path, *origins) as sharing:
             link_of(sharing)
             said = sharing.stderr
-    local = f"no receiver uses the origin {origin.url[:-1]}, because it is not on the"
-    assert local in said
-    assert "no receiver uses the origin file://. Receivers can name it with" in said
+    unused = "Receivers do not use the origin"
+    assert f"{unused} {origin.url[:-1]} from the link alone, because it is not" in said
+    assert f"{unused} file:// from the link alone. Receivers can name it with" in said
     assert "secret" not in said
 
 

@@ -139,5 +139,5 @@ def test_doctor_says_what_the_router_does(
 def test_doctor_says_that_there_is_no_router(namespace: Namespace) -> None:
     words = ("doctor", "--no-lan", "--dht-bootstrap", NOWHERE)
     with shoal(*words, ns=namespace) as doctor:
-        doctor.wait_line(r"note\s+router\s+There is no router", stream="out")
+        doctor.wait_line(r"note\s+router\s+No router was found", stream="out")
         doctor.wait_line(r"^\s+Turn on PCP, NAT-PMP or UPnP", stream="out")

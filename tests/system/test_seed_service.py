@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cli import run as run_here
-from tests.helpers.commands import LOOPBACK, run
+from tests.helpers.commands import LOOPBACK, free_port, run
 from tests.helpers.process import Program
 
 
@@ -50,6 +50,50 @@ def test_seed_follows_the_catalogue(tmp_path: Path, user: dict[str, str]) -> Non
             assert forget.finish().code == 0
         left = json.loads(seed.wait_line('"unlisted"', stream="out").string)
         assert left == {"v": 1, "event": "unlisted", "link": link, "name": "later"}
+
+
+def path_of(seed: Program, number: int) -> str:
+    """Return the path of the copy that `shoal seed` shares as this number."""
+    line = seed.wait_line('"start"', count=number, stream="out").string
+    path: str = json.loads(line)["path"]
+    return path
+
+
+def get_from(once: Program, into: Path) -> None:
+    """Download what a command shares."""
+    start = json.loads(once.wait_line('"start"', stream="out").string)
+    words = (start["link"], "-o", into, "--peer", f"127.0.0.1:{start['port']}")
+    with run("get", *words) as get:
+        assert get.finish().code == 0
+
+
+def uploads_to_complete(once: Program) -> list[bool]:
+    """Wait until `share --once` ends; return whether each complete peer got bytes."""
+    ended = once.finish()
+    assert ended.code == 0
+    lines = map(json.loads, ended.stdout.splitlines())
+    return [each["uploaded"] > 0 for each in lines if each.get("state") == "complete"]
+
+
+def test_seed_is_no_receiver_of_what_this_user_shares(
+    tmp_path: Path, user: dict[str, str]
+) -> None:
+    path, port = make_file(tmp_path, "file"), free_port()
+    words = ("share", path, "--once", "--json", "--peer", f"127.0.0.1:{port}")
+    with run("seed", "--json", "--port", port, env=user) as seed:
+        with run(*words, env=user) as once:
+            once.wait_line('"start"', stream="out")
+            other = make_file(tmp_path, "other")
+            share_once(other, user)
+            # `seed` has seen the first file, too, and leaves it to that command.
+            assert path_of(seed, 1) == str(other)
+            get_from(once, tmp_path / "one")
+            assert uploads_to_complete(once) == [True]
+        assert path_of(seed, 2) == str(path)  # the command has ended
+        with run(*words, env=user) as once:
+            once.wait_line('"joined"', stream="out")  # `seed`, which has everything
+            get_from(once, tmp_path / "two")
+            assert uploads_to_complete(once) == [True]
 
 
 def test_limits_follow_config_toml(tmp_path: Path, user: dict[str, str]) -> None:
@@ -104,11 +148,15 @@ def install(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_a_systemd_unit_is_installed_and_removed(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.toml").touch()
+    monkeypatch.setenv("SHOAL_CONFIG", "here.toml")
     assert install(monkeypatch, "--install", "--http", "127.0.0.1:80%$", "-q") == 0
     unit = tmp_path / "con fig/systemd/user/shoal-seed.service"
     text = unit.read_text()
     assert f'"{sys.executable}" "-m" "shoal" "seed" "--http" "127.0.0.1:80%%$$"' in text
     assert 'Environment="SHOAL_PORT=4001"\n' in text
+    assert f'Environment="SHOAL_CONFIG={tmp_path}/here.toml"\n' in text
     assert "secret" not in text
     assert unit.stat().st_mode & 0o077 == 0
     verify = ["systemd-analyze", "--user", "--man=no", "verify", str(unit)]
@@ -118,7 +166,8 @@ def test_a_systemd_unit_is_installed_and_removed(
     assert not unit.exists()
     calls = [line.split(" ", 2)[2] for line in tools.read_text().splitlines()]
     assert calls == [
-        *("daemon-reload", "enable shoal-seed.service", "restart shoal-seed.service"),
+        *("daemon-reload", "daemon-reload"),
+        *("enable shoal-seed.service", "restart shoal-seed.service"),
         *("disable --now shoal-seed.service", "daemon-reload"),
     ]
 
@@ -150,6 +199,7 @@ def test_what_fails_is_told_with_what_to_do(
     (tmp_path / "no").touch()
     assert install(monkeypatch, "--install") == 1
     assert "systemctl --user daemon-reload failed" in capsys.readouterr().err
+    assert not (tmp_path / "con fig/systemd").exists()
     assert install(monkeypatch, "--install", "--uninstall") == 2
     monkeypatch.setattr(sys, "platform", "win32")
     assert install(monkeypatch, "--install") == 2

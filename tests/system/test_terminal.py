@@ -121,7 +121,7 @@ def test_the_sender_sees_who_has_everything(tmp_path: Path) -> None:
         seen = [re.sub(r":\d+", ":PORT", line) for line in terminal.screen[-3:]]
     assert seen == [
         "127.0.0.1:PORT has everything.",
-        "127.0.0.1:PORT has everything. 2 peers have now.",
+        "127.0.0.1:PORT has everything. 2 peers have everything now.",
         "2 peers have all of notes.txt.",
     ]
 

@@ -1,4 +1,4 @@
-"""Whoever waits for a conditions hears when it is reached, and when it cannot be."""
+"""A caller that waits for a condition learns when it is met, and when it cannot be."""
 
 import asyncio
 

@@ -13,12 +13,12 @@ from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transfer.dialler import (
-    ATTEMPT_DELAY,
     MAX_DIALS,
     MAX_PEERS,
     PUNCH_AFTER,
     Dialler,
 )
+from shoal.transport.dial import ATTEMPT_DELAY
 from tests.helpers.virtual_time import now, virtual_time
 
 A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
@@ -26,7 +26,7 @@ GLOBAL = Address("8.8.8.8", 4000)
 
 
 class World:
-    """Whoever may be dialled, and when that was."""
+    """The peers that may be dialled, and when each was."""
 
     def __init__(self) -> None:
         self.dials: list[tuple[float, Address]] = []

@@ -59,13 +59,11 @@ def connected(loop: Loop, sockets: list[socket.socket]) -> str:
     names = [(each.family, each.getsockname()) for each in sockets]
     address = Address(NAME, names[0][1][1])
 
-    real = loop.getaddrinfo
+    real = socket.getaddrinfo
 
-    async def resolve(
-        self: asyncio.AbstractEventLoop, host: str, port: int, **options: Any
-    ) -> list[tuple[Any, ...]]:
+    def resolve(host: str, port: int, **options: Any) -> list[tuple[Any, ...]]:
         if host != address.host:
-            return await real(self, host, port, **options)
+            return real(host, port, **options)
         return [(family, socket.SOCK_STREAM, 6, "", name) for family, name in names]
 
     async def dial() -> str:
@@ -75,7 +73,7 @@ def connected(loop: Loop, sockets: list[socket.socket]) -> str:
         return host_of(transport.get_extra_info("peername"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "getaddrinfo", resolve)
+        patch.setattr(socket, "getaddrinfo", resolve)
         with asyncio.Runner(loop_factory=loop) as runner:
             return runner.run(dial())
 

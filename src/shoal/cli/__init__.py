@@ -58,7 +58,7 @@ _COMMANDS = {
     "list": "List what you have shared and downloaded.",
     "seed": "Share again all that you have shared and downloaded.",
     "stop": "End shares that run in the background.",
-    "forget": "Take a share out of that list; its files stay.",
+    "forget": "Remove a share from the list; its files stay.",
     "clean": "List or remove unfinished downloads.",
     "doctor": "Check this machine and network, and say how to fix problems.",
     "completion": "Print the script that completes commands and options in a shell.",
@@ -134,7 +134,7 @@ Exit codes:
 0    success
 1    any other failure, e.g. no such file, or target in use by another shoal
 2    wrong command line, or mistyped link
-3    no peer has the share
+3    no peer has the share, or it has no such file
 4    permission denied
 5    verification failed
 6    the target exists
@@ -169,7 +169,7 @@ def cli() -> None:
     \b
     shoal share photos/              prints a link, and shares until Ctrl-C
     shoal get LINK                   downloads it, on any machine
-    shoal share photos/ --code       also prints a code, to tell on the phone
+    shoal share photos/ --code       also prints a code to read out by phone
     shoal get CODE                   takes the code in place of the link
     """
 

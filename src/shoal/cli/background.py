@@ -110,6 +110,7 @@ def stop(what: str, **options: Any) -> None:
     shoal stop 4242
     """
     from shoal.core.names.link import parse_link
+    from shoal.core.names.link_text import looks_like_link
     from shoal.storage.background import running_in_background
     from shoal.storage.background import stop as stop_process
     from shoal.storage.catalogue import user_home
@@ -117,6 +118,8 @@ def stop(what: str, **options: Any) -> None:
 
     output, disk = Output.from_options(options), Disk()
     what = read_link(what).strip()
+    if not (what.isdigit() or looks_like_link(what)):
+        raise UsageError(f"{what[:40]} is neither a link nor a process id.")
     identity = "" if what.isdigit() else parse_link(what).identity.hex()
     found = [
         each
@@ -125,7 +128,8 @@ def stop(what: str, **options: Any) -> None:
     ]
     if not found:
         raise ShoalError(
-            "No share with this link or process id runs in the background."
+            "No share with this link or process id runs in the background; shoal list "
+            "shows what is shared."
         )
     for each in found:
         if not stop_process(each, disk):

@@ -12,10 +12,17 @@ from shoal.cli.page import ShowOnPage, open_page
 from shoal.cli.status import Status
 from shoal.cli.wanted import Wanted
 from shoal.core.report.units import format_count
-from shoal.errors import ShoalError, StoreError, UnfinishedError, UsageError
+from shoal.errors import (
+    ShoalError,
+    StoreError,
+    TargetExistsError,
+    UnfinishedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
+    from shoal.core.names.link import Link
     from shoal.node.node import Node
     from shoal.swarm.operations import SealedShare
 
@@ -26,29 +33,47 @@ MAX_SIZE = 16 << 20  # bytes of the file with the links
 MAX_LINKS = 10_000  # as many as a node has shares
 
 
-def read_links(place: str) -> list[str]:
+def read_links(place: str) -> dict[str, Wanted]:
     """Return the links and codes in a file, or on standard input if `place` is `-`.
 
     Each has a line of its own; empty lines and those that begin with `#` are skipped.
-    Raises `StoreError`, or `UsageError` if there is no link or there are too many.
+    Raises `StoreError`, or `UsageError` if there is no link, there are too many, or a
+    line is no link.
     """
+    name = "standard input" if place == "-" else place
     try:
         with open(0 if place == "-" else place, "rb", closefd=place != "-") as file:
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise StoreError(
-            f"{place} cannot be read ({error.strerror}); name a file with links."
+            f"{name} cannot be read ({error.strerror}); name a file with links."
         ) from None
-    lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
-    links = list(dict.fromkeys(each for each in lines if each and each[0] != "#"))
-    if not links:
-        raise UsageError(f"There is no link in {place}; write one in each line.")
-    if len(data) > MAX_SIZE or len(links) > MAX_LINKS:
-        raise UsageError(f"{place} has more than {MAX_LINKS:,} links; split it.")
-    return links
+    lines: dict[str, int] = {}  # the text of each link, and the number of its line
+    for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
+        text = line.strip()
+        if text and text[0] != "#":
+            lines.setdefault(text, number)
+    if not lines:
+        raise UsageError(f"There is no link in {name}; write one per line.")
+    if len(data) > MAX_SIZE or len(lines) > MAX_LINKS:
+        raise UsageError(
+            f"There are more than {MAX_LINKS:,} links in {name}; split them."
+        )
+    return {text: _read_line(text, name, number) for text, number in lines.items()}
 
 
-async def get_many(links: list[str], options: dict[str, Any]) -> None:
+def _read_line(text: str, name: str, number: int) -> Wanted:
+    """Return what a line names; raise `UsageError` with its number."""
+    where = f"Line {number:,} of {name}"
+    if text == "-":  # on a command line, it stands for standard input
+        raise UsageError(f"{where} is no link; correct it.")
+    try:
+        return Wanted([text])
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+async def get_many(wanted: dict[str, Wanted], options: dict[str, Any]) -> None:
     """Download all links, and report the failures of some when the others are done.
 
     Raises `UnfinishedError` if any failed.
@@ -56,13 +81,12 @@ async def get_many(links: list[str], options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
 
-    wanted = {text: Wanted([text]) for text in links}  # all are checked first
     stays = options["seed"] or options["seed_for"] is not None
     async with (
         open_node(options, has_line=True) as (node, output),
         open_page(node, output, options) as show,
     ):
-        batch = _Batch(node, output, options, show, len(links), stays)
+        batch = _Batch(node, output, options, show, len(wanted), stays)
         async with asyncio.TaskGroup() as tasks:
             for text, each in wanted.items():
                 tasks.create_task(batch.get(text, each))
@@ -99,6 +123,7 @@ class _Batch:
         self._show = show
         self._count = count
         self._stays = stays
+        self._claimed: dict[str, bytes] = {}  # the ids of shares, by the target
         self._done = 0
         self._failed = 0
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -127,6 +152,8 @@ class _Batch:
         from shoal.core.names.channel_id import Channel
 
         share = await wanted.find(self._node, output)
+        if self._options["overwrite"] and not isinstance(share, Channel):
+            await self._claim(share)
         if isinstance(share, Channel):
             options = self._options | {"seed": self._stays}
             return await get_open(self._node, share, output, options)
@@ -137,6 +164,19 @@ class _Batch:
             await served.leave()
             served = None
         return target, served
+
+    async def _claim(self, link: "Link") -> None:
+        """Raise `TargetExistsError` if another link of the file has the same target.
+
+        With `-f`, the later one would replace the file of the earlier.
+        """
+        manifest = await self._node.manifest(link, with_files=False)
+        name = manifest.root.name
+        if self._claimed.setdefault(name, link.id) != link.id:
+            raise TargetExistsError(
+                f"{name} is also the name of what another of the links has; download "
+                "one of them with -o OUT."
+            )
 
     @property
     def line(self) -> Line:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from shoal.cli.options import Command, check_places, fields_of
+from shoal.errors import UsageError
 
 __all__ = ["link"]
 
@@ -25,6 +26,11 @@ async def link(places: tuple[str, ...], **options: Any) -> None:
     from shoal.config.arguments import ShareOptions
 
     check_places(places)
+    if "-" in places:
+        raise UsageError(
+            "Standard input has a link only while it is shared: shoal share - --name "
+            "NAME. A file with the name - is ./-."
+        )
     async with open_node(options, has_line=True) as (node, output):
         with Reporter(output, Path(places[0]).name) as reporter:
             chosen = fields_of(ShareOptions, options)

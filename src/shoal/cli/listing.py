@@ -1,13 +1,13 @@
 """`shoal list`: what this user has shared and fetched, once or whenever it changes."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from shoal.cli.live import size_of_terminal
 from shoal.cli.options import Command
 from shoal.cli.output import Output, printable, writing_output
 from shoal.cli.status import Style, shorten
@@ -22,6 +22,7 @@ __all__ = ["list_"]
 
 LOOK_PERIOD = 1.0  # seconds between two looks with --watch
 _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first line, erase to the end
+_NOTHING = "Nothing is shared or downloaded yet."
 _TITLES = ("size", "there", "name", "path")
 
 
@@ -49,6 +50,8 @@ def list_(**options: Any) -> Coroutine[None, None, None] | None:
     copies = listing.look()
     for copy in copies:
         copy.write(output)
+    if not copies:
+        output.say(_NOTHING)
     output.event("complete", copies=len(copies))
     listing.report(output)
     return None
@@ -167,7 +170,7 @@ async def _watch(listing: _Listing, output: Output) -> None:
 def _show(output: Output, new: dict[str, _Copy], old: dict[str, _Copy]) -> None:
     """Show what has changed: all on a terminal, otherwise the lines that differ."""
     if not output.as_json and sys.stdout.isatty():
-        size = os.get_terminal_size(sys.stdout.fileno())
+        size = size_of_terminal(sys.stdout.fileno())
         lines = list(_table(new.values(), size.columns - 1))
         with writing_output():
             sys.stdout.write(_CLEAR + "\r\n".join(lines[: size.lines - 1]) + "\r\n")
@@ -175,6 +178,7 @@ def _show(output: Output, new: dict[str, _Copy], old: dict[str, _Copy]) -> None:
         return
     for key in old.keys() - new.keys():
         output.event("unlisted", link=old[key].link, name=old[key].name)
+        output.say(f"{old[key].path} is no longer in the list.")
     for key, copy in new.items():
         if old.get(key) != copy:
             copy.write(output)
@@ -187,7 +191,7 @@ def _table(copies: Iterable[_Copy], width: int) -> Sequence[str]:
         for c in copies
     ]
     if not rows:
-        return ["Nothing is shared or downloaded yet."]
+        return [_NOTHING]
     state, names = (max(len(row[i]) for row in (_TITLES, *rows)) for i in (1, 2))
     named = min(names, max(width // 3, 8))
     style = Style()

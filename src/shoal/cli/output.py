@@ -170,7 +170,7 @@ class Output:
                 return
             self.room -= len(line.encode(errors="replace")) + 1
             if self.room <= 0:
-                line = "shoal: That is enough: no more messages are written here."
+                line = "shoal: The size limit for messages is reached; no more follow."
         with self.line.hidden():
             write_message(line)
 

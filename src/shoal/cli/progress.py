@@ -218,7 +218,7 @@ class Reporter:
                     uploaded=uploaded,
                 )
                 if self._is_serving:
-                    more = f" {number} peers have now." if number > 1 else ""
+                    more = f" {number} peers have everything now." if number > 1 else ""
                     self._output.say(f"{address} has everything.{more}")
             case PeerLeft():
                 self._on_peer_left(event)

@@ -22,7 +22,7 @@ __all__ = ["clean", "forget"]
 @click.command(cls=Command)
 @click.argument("what", metavar="LINK|PATH")
 def forget(what: str, **options: Any) -> None:
-    """Take a share out of the list, by its LINK or PATH; its files stay.
+    """Remove a share from the list, by its LINK or PATH; its files stay.
 
     The partial data of an unfinished download stays, too, until shoal clean removes it.
 
@@ -96,6 +96,8 @@ def clean(**options: Any) -> None:
     _report(catalogue, output)
     if count and not options["remove"]:
         output.say(f"{format_size(size)}; shoal clean --remove removes them.")
+    if not count:
+        output.say("There is no unfinished download.")
     output.event("complete", downloads=count, size=size)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shoal.cli.page import ShowOnPage
     from shoal.node.node import Node
     from shoal.storage.catalogue_entry import Entry
+    from shoal.storage.catalogue_watch import Changes
     from shoal.swarm.operations import SealedShare
 
 __all__ = ["seed"]
@@ -27,8 +28,8 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
 
     Only copies that are complete and have not changed are shared. No source needs to
     be reachable. Unchanged files that were hashed before are not read again. What you
-    share or download later is shared, too, once it is complete, and what you forget no
-    longer is.
+    share or download later is shared, too, once it is complete and the command that
+    shares it has ended; what you forget is no longer shared.
 
     \b
     shoal seed
@@ -64,6 +65,11 @@ async def _seed(options: dict[str, Any]) -> None:
         if seeder.shares:
             count, port = len(seeder.shares), seeder.shares[0].port
             output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
+        elif seeder.is_waiting:
+            output.say(
+                "Other commands share all complete copies; they are shared here when "
+                "those end. Press Ctrl-C to stop."
+            )
         else:
             output.say(
                 "There is no complete copy to share yet; what you share or download "
@@ -99,17 +105,38 @@ class _Seeder:
         self._catalogue = Catalogue.of_home(user_home(), self._disk)
         self._watch = CatalogueWatch(self._catalogue)
         self._by_entry: dict[str, SealedShare] = {}  # by the name of the entry
+        self._elsewhere: dict[str, Entry] = {}  # shared by other processes
 
     async def look(self) -> None:
         """Share entries that are new, and leave shares whose entries are gone."""
-        found = await asyncio.to_thread(self._watch.look)
+        found, taken = await asyncio.to_thread(self._find)
         for name in found.gone:
             if name in self._by_entry:
                 await self._leave(self._by_entry.pop(name))
-        for name, entry in found.changed:
+        for name, entry in taken:
             await self._take(name, entry)
         for problem in self._catalogue.problems:
             self._output.problem(problem)
+
+    def _find(self) -> "tuple[Changes, list[tuple[str, Entry]]]":
+        """Return what has changed, and the entries to share now; blocks.
+
+        An entry that another process shares comes later: one machine need not serve it
+        twice, and `share --once` would count this process as a receiver.
+        """
+        found = self._watch.look()
+        possible = self._elsewhere | dict(found.changed)
+        for name in (*found.gone, *self._by_entry):
+            possible.pop(name, None)
+        is_served = self._catalogue.is_served(possible.values())
+        pairs = list(zip(possible.items(), is_served, strict=True))
+        self._elsewhere = {name: entry for (name, entry), served in pairs if served}
+        return found, [pair for pair, served in pairs if not served]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return True if another process shares what this one would share."""
+        return bool(self._elsewhere)
 
     async def _take(self, name: str, entry: "Entry") -> None:
         """Share an entry, if it is complete and not shared yet; report an error."""

@@ -52,6 +52,8 @@ def install(output: Output) -> None:
     else:
         _check_linux()
         path = _unit_path()
+        # Without the user's systemd, this fails before anything is written.
+        _run("systemctl", "--user", "daemon-reload")
         _write(path, _unit(words).encode())
         _run("systemctl", "--user", "daemon-reload")
         _run("systemctl", "--user", "enable", UNIT)
@@ -89,8 +91,8 @@ def _own_arguments() -> list[str]:
 def _check_linux() -> None:
     if sys.platform != "linux":
         raise UsageError(
-            "shoal knows no services of this system; start shoal seed at login "
-            "yourself."
+            "shoal cannot install a service on this system; start shoal seed at "
+            "login yourself."
         )
 
 
@@ -133,11 +135,15 @@ def _quoted(word: str) -> str:
 
 def _environment() -> dict[str, str]:
     """Return the variables that the service needs to find the same files."""
-    return {
+    found = {
         name: value
         for name, value in sorted(os.environ.items())
         if (name.startswith("SHOAL_") and name != "SHOAL_LINK") or name in _VARIABLES
     }
+    for name in ("SHOAL_CONFIG", *_VARIABLES):
+        if found.get(name):  # the service has another current folder
+            found[name] = os.path.abspath(os.path.expanduser(found[name]))
+    return found
 
 
 # launchd.

@@ -80,8 +80,10 @@ def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
 
 
 def _check_link_file(path: str) -> None:
-    """Raise `StoreError` if there is no folder for the link, before hashing."""
+    """Raise `StoreError` if the link cannot be written there, before hashing."""
     folder = os.path.dirname(path) or "."
+    if not os.path.basename(path) or os.path.isdir(path):
+        raise StoreError(f"{path or folder} is a folder; name a file for the link.")
     if not os.path.isdir(folder):
         raise StoreError(f"There is no folder {folder} for the link; create it first.")
 

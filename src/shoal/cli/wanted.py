@@ -41,8 +41,8 @@ class Wanted:
         rest = given[width or 1 :]
         if len(rest) > 1:
             raise UsageError(
-                f"{rest[1][:40]} is one argument too many: after the link may come the "
-                "path of one of its files."
+                f"{rest[1][:40]} is one argument too many: only the path of one of its "
+                "files may follow a link."
             )
         self._given = list(given[: width or 1])
         if rest:
@@ -54,8 +54,8 @@ class Wanted:
         else:
             if rest and not looks_like_link(given[0]):
                 raise UsageError(
-                    f"{rest[0][:40]} is one argument too many: only after a link or "
-                    "code may come the path of a file, and a code may be several words."
+                    f"{rest[0][:40]} is one argument too many: the path of a file may "
+                    "follow only a link or a code."
                 )
             self._share = read_share(given[0])
 

@@ -77,7 +77,7 @@ class ExactStream(asyncio.BufferedProtocol):
         self._changed.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Wake up whoever waits."""
+        """Wake up the caller that waits."""
         self._is_lost = True
         self._transport = None
         self._changed.set()

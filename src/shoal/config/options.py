@@ -83,7 +83,7 @@ OPTIONS = (
     Option("out", PATH, ("get",), short="-o", metavar="OUT",
         help="Write to OUT; - is standard output."),
     Option("input-file", PATH, ("get",), short="-i", metavar="FILE",
-        help="Download every link in FILE, which has one in each line; - is standard "
+        help="Download every link in FILE, which has one per line; - is standard "
         "input."),
     Option("folder", PATH, ("get", "doctor"), short="-C", metavar="DIR",
         help="Folder to download into, which get creates; doctor checks its disk "
@@ -116,14 +116,14 @@ OPTIONS = (
     Option("background", FLAG, ("share",),
         help="Return once the link is served, and keep sharing until shoal stop."),
     Option("code", FLAG, ("share",),
-        help="Also print a code, such as 4821-purity-carbon-olympic, that shoal get "
-        "takes in place of the link: once, or as often as --once says."),
+        help="Also print a code that shoal get takes in place of the link, such as "
+        "4821-purity-carbon-olympic: once, or as often as --once says."),
     Option("code-for", SECONDS, ("share",),
         help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
     Option("install", FLAG, ("seed",),
-        help="Share from now on whenever you are logged in: write a service of your "
-        "user with the other options given, and start it."),
+        help="Share from now on whenever you are logged in: install a service of your "
+        "user that has the other options given, and start it."),
     Option("uninstall", FLAG, ("seed",), help="Stop and remove that service."),
     Option("watch", FLAG, ("list",), help="List again whenever something changes."),
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
@@ -144,14 +144,15 @@ OPTIONS = (
     Option("limit-up", RATE, ("share", "get", "seed"),
         help="Upload at most this many bytes per second, e.g. 10M."),
     Option("schedule", SCHEDULE, ("share", "get", "seed"),
-        help="Use other limits at some hours, e.g. mon-fri,08:00-18:00,up=1M,down=none "
-        "(repeatable; the first that fits)."),
+        help="Use other rate limits at some hours, for example "
+        "mon-fri,08:00-18:00,up=1M,down=none "
+        "(repeatable; the first that fits holds)."),
     Option("peer", ADDRESSES, EVERY, field="peers",
         help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
         "(repeatable)."),
     Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
     Option("lan-only", FLAG, EVERY,
-        help="Find peers on the LAN only; do not use the DHT."),
+        help="Find peers on the LAN only; use neither the DHT nor the router."),
     Option("no-lan", FLAG, EVERY,
         help="Do not send multicast to find peers on the LAN."),
     Option("no-map", FLAG, EVERY,

@@ -192,7 +192,7 @@ class OverheadLimit(LeakyBucket):
 class DialPace(LeakyBucket):
     """Limit how many addresses a node dials per second, for all its shares.
 
-    Whoever reports addresses chooses where we send packets, and to how many machines.
+    A peer that reports addresses chooses where we send packets, and to how many hosts.
     A dial to the internet may wait long for a peer that dials us, too: it keeps its
     place among the first ones for a while, and is then one of `MAX_PUNCHES`.
     """

@@ -34,7 +34,7 @@ class NatKind(enum.Enum):
     """Others see an address of this machine. There may be a firewall."""
     PRESERVING = "preserving"
     """A NAT from which packets leave with the port that they have here."""
-    KEEPING = "keeping"
+    CHANGING = "changing"
     """A NAT that has another port for each socket, the same to everyone."""
     SYMMETRIC = "symmetric"
     """A NAT that has another port for each destination: no peer can know it."""
@@ -82,7 +82,7 @@ class Outside:
         if sum(seen == port for seen, port in ports) >= MOST * len(ports):
             return NatKind.PRESERVING
         if _agreed(Counter(ports), MIN_NODES) is not None:
-            return NatKind.KEEPING
+            return NatKind.CHANGING
         return NatKind.SYMMETRIC
 
     def port(self, port: int) -> int:

@@ -2,7 +2,7 @@
 
 Any holder can open as many connections as there are places, and use each of them just
 enough. So places are shared out among hosts, and those of one host among its node ids:
-whoever has the most loses one first. A node id is a claim and an attacker may invent
+the one with the most loses one first. A node id is a claim and an attacker may invent
 any number, but only those of its own host compete with them.
 """
 

@@ -18,14 +18,14 @@ from shoal.core.report.stall import Search
 from shoal.core.report.status import PortMapping
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import Interface, list_interfaces, own_addresses
+from shoal.net.socket_names import ANY_HOSTS
 
 if TYPE_CHECKING:
     from shoal.mapping.mapper import Mapper
 
 __all__ = ["HangUp", "ListenOn", "Networks"]
 
-ANY_HOST = "0.0.0.0", "::"
-# A shorter download does not need it; and then nothing of it is imported.
+# A shorter download needs no mapped port, and then imports no module for it.
 MAP_DELAY = 0.5  # seconds until the router is asked to map a port
 
 ListenOn: TypeAlias = Callable[[Sequence[str]], None]
@@ -62,7 +62,7 @@ class Networks:
         Raises `UsageError` if an interface that the user named does not exist.
         """
         if not self._settings.interfaces:
-            return list(ANY_HOST)
+            return list(ANY_HOSTS)
         found = list_interfaces(self._settings.interfaces)
         return [each.address for each in found]
 
@@ -87,7 +87,7 @@ class Networks:
     def map_port(self, port: int) -> None:
         """Have the router pass connections on to a TCP port, if the settings allow.
 
-        This happens in the background, in a moment; idempotent.
+        The router is asked in the background, after `MAP_DELAY`; idempotent.
         """
         if self._settings.no_map or self._settings.lan_only:
             return
@@ -190,7 +190,7 @@ class Networks:
         if addresses := own_addresses():
             for _, hang_up in self._ports:
                 hang_up(addresses)
-        hosts = list(ANY_HOST)
+        hosts = list(ANY_HOSTS)
         if self._settings.interfaces:
             hosts = [each.address for each in interfaces]
             for listen_on, _ in self._ports:

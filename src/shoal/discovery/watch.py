@@ -28,8 +28,8 @@ class NetworkWatch:
     def has_changed(self, interfaces: Sequence[Interface], now: float) -> bool:
         """Return True if an address came or went, or if the last check is long ago.
 
-        The time of day goes on while a machine sleeps, unlike the monotonic clock; that
-        somebody has set it does no harm.
+        The time of day advances while a machine sleeps, unlike the monotonic clock. If
+        a user sets it, that does no harm.
         """
         before, self._interfaces = self._interfaces, frozenset(interfaces)
         checked_at, self._checked_at = self._checked_at, now

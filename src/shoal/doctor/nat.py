@@ -34,7 +34,7 @@ async def check_nat(settings: Settings, timeout: float = REPORT_TIME) -> list[Fi
     hosts = Networks(settings).hosts()
     dht = DualDht(settings.dht_bootstrap, hosts=hosts, on_seen=on_seen)
     async with aclosing(dht), aclosing(dht.join(os.urandom(TOPIC_SIZE), None)) as found:
-        # Nobody announces a random topic: the lookup only meets nodes.
+        # No peer announces a random topic, so the lookup finds only nodes.
         looking = asyncio.ensure_future(anext(found, None))
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -61,7 +61,7 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
                 "Peers behind such NATs connect when both dial each other; shoal does "
                 "that by itself.",
             )
-        case NatKind.KEEPING:
+        case NatKind.CHANGING:
             return note(
                 _NAME,
                 f"Behind a NAT that changes ports; seen from the internet as {host}.",
@@ -72,7 +72,8 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
         case NatKind.SYMMETRIC:
             return note(
                 _NAME,
-                f"Behind a NAT that draws a new port for each connection, as {host}.",
+                "Behind a NAT that draws a new port for each connection; seen from the "
+                f"internet as {host}.",
                 "This machine connects only with peers that can be dialled. A port "
                 "that the router maps or forwards helps: see the line of the router. "
                 "Otherwise both can meet at a relay: --relay HOST:PORT.",
@@ -80,8 +81,8 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
         case NatKind.UNKNOWN:
             return note(
                 _NAME,
-                "It is not known how this machine looks from the internet: too few "
-                "nodes of the DHT have told it.",
+                "How this machine looks from the internet is unknown: too few nodes "
+                "of the DHT have reported its address.",
                 "Run shoal doctor again; if the DHT cannot be reached, the line above "
                 "says why.",
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
@@ -48,7 +49,7 @@ _ONE_SIDE = (
 # The farthest comes first.
 _IPV6_REACH = {
     Scope.GLOBAL: "{} is reached by any peer with IPv6, if no firewall is in between.",
-    Scope.PRIVATE: "{} is reached from private networks; the internet only by IPv4.",
+    Scope.PRIVATE: "{} is reached from private networks only; the internet needs IPv4.",
     Scope.LINK: "IPv6 is used on the LAN only: there is no address but {}.",
     Scope.LOOPBACK: "IPv6 is used on this machine only: there is no address but {}.",
 }
@@ -68,12 +69,7 @@ async def check_listening(settings: Settings) -> list[Finding]:
         each.close()
     where = ", ".join(sockets)
     what = f"port {settings.port}" if settings.port else "any free port"
-    return [
-        ok(
-            name,
-            f"shoal can listen on {where}, on {what}.",
-        )
-    ]
+    return [ok(name, f"shoal can listen on {what} of {where}.")]
 
 
 async def check_router(settings: Settings) -> list[Finding]:
@@ -112,9 +108,10 @@ def judge_mapping(mappings: Iterable[PortMapping], problem: str | None) -> Findi
         )
     return note(
         "router",
-        problem or "Nothing is known of the router.",
-        "Turn on PCP, NAT-PMP or UPnP in its settings, or let it forward a port to "
-        f"this machine and name that with --port. {_ONE_SIDE}",
+        problem or "The router has not been asked.",
+        "Turn on PCP, NAT-PMP or UPnP in the settings of the router, if there is one, "
+        "or let it forward a port to this machine and give that port with --port. "
+        f"{_ONE_SIDE}",
     )
 
 
@@ -135,25 +132,40 @@ async def _try_relay(relay: Address) -> Finding:
         error = first_error(group)
         if not isinstance(error, OSError | PeerError | ValueError):
             raise error from None
-        reason = str(error) or "it hangs up"
+        reason = _reason(error)
     else:
         return ok("relay", f"{relay} joins two connections.")
     return failed(
         "relay",
-        f"{relay} is no relay that works: {reason}.",
-        "Check that magic-wormhole-transit-relay runs there, and the firewalls.",
+        f"{relay} does not work as a relay: {reason}.",
+        "Check that magic-wormhole-transit-relay runs there, and the firewalls "
+        "between.",
     )
 
 
 async def _wait_at(relay: Address, keys: Keys) -> None:
-    """Be joined with another one; raises `OSError`, `PeerError` or `ValueError`."""
+    """Wait until the relay joins two connections.
+
+    Raises `OSError`, `PeerError` or `ValueError`.
+    """
     reader, writer = await asyncio.open_connection(*relay)
     try:
         writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))
         if (said := await reader.readline()) != RELAY_OK:
-            raise PeerError(f"it answers {said[:40]!r}" if said else "it hangs up")
+            ends = "it closes the connection"
+            raise PeerError(f"it answers {said[:40]!r}" if said else ends)
     finally:
         writer.close()
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection failed, without the address, which asyncio repeats."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, OSError) and error.errno:
+        if not isinstance(error, socket.gaierror):  # it has numbers of its own
+            return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
 
 
 async def check_ipv6(settings: Settings) -> list[Finding]:
@@ -181,10 +193,9 @@ async def _dial(address: Address) -> Finding:
         async with asyncio.timeout(DIAL_TIME):
             transport = await connect(asyncio.Protocol, address)
     except (OSError, TimeoutError) as error:
-        reason = getattr(error, "strerror", None) or "no answer"
         return failed(
             "peer",
-            f"{address} does not accept a connection: {reason}.",
+            f"{address} does not accept a connection: {_reason(error)}.",
             "Check that shoal runs there with this --port, and the firewalls between.",
         )
     transport.close()

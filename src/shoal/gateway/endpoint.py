@@ -1,6 +1,5 @@
 """Where the gateway listens: `HOST:PORT` as the user writes it, and its sockets."""
 
-import asyncio
 import ipaddress
 import os
 import re
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from shoal.errors import NetworkError, UsageError
 from shoal.net.ports import bind_port
+from shoal.net.resolver import look_up
 
 __all__ = [
     "HTTP_PORT",
@@ -93,11 +93,8 @@ async def open_sockets(endpoint: HttpEndpoint) -> Sequence[socket.socket]:
 
 
 async def _resolve(endpoint: HttpEndpoint) -> Sequence[str]:
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-        )
+        found = await look_up(endpoint.host, endpoint.port)
     except (OSError, UnicodeError) as error:
         raise NetworkError(
             f"{endpoint.host} has no address; name another host with --http."

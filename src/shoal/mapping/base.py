@@ -43,7 +43,7 @@ def check_mapped(host: str, port: int, lifetime: float) -> Mapped:
     try:
         socket.inet_pton(socket.AF_INET, host)
     except (OSError, ValueError):
-        raise RouterError("it names an address that is none") from None
+        raise RouterError("it names an invalid address") from None
     if not 1 <= port <= 65535:
-        raise RouterError("it names a port that is none")
+        raise RouterError("it names an invalid port")
     return Mapped(Address(host, port), lifetime)

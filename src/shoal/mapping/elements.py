@@ -25,7 +25,7 @@ class Element:
         self.name = name
         """Without a prefix."""
         self.text = ""
-        """Its own text, those parts joined that elements separate."""
+        """Its own text, without that of the elements in it."""
         self.children: list[Element] = []
 
     def find_all(self, name: str) -> Iterator["Element"]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from shoal.errors import ProtocolError, RouterError
-from shoal.mapping.http_answer import HttpAnswer, parse_response
+from shoal.mapping.http_response import HttpResponse, parse_response
 from shoal.mapping.upnp import Url
 from shoal.net.gateway import Gateway
 
@@ -54,7 +54,7 @@ async def ask(
     request: bytes,
     read: Callable[[bytes], T],
 ) -> T:
-    """Send a datagram to a port of the router, some times; return the answer read.
+    """Send a datagram to the router, several times if need be; return its answer.
 
     `read` raises `ProtocolError` for what is no answer to the request. Raises
     `RouterError` if none comes.
@@ -106,7 +106,7 @@ async def _ask(
         transport.close()
 
 
-async def request_http(gateway: Gateway, url: Url, request: bytes) -> HttpAnswer:
+async def request_http(gateway: Gateway, url: Url, request: bytes) -> HttpResponse:
     """Send a request to the router; return its response.
 
     Raises `RouterError` if it sends none in time, or none that can be read.
@@ -122,7 +122,7 @@ async def request_http(gateway: Gateway, url: Url, request: bytes) -> HttpAnswer
         raise RouterError(f"it sends {error}") from None
 
 
-async def _exchange(gateway: Gateway, url: Url, request: bytes) -> HttpAnswer:
+async def _exchange(gateway: Gateway, url: Url, request: bytes) -> HttpResponse:
     reader, writer = await asyncio.open_connection(
         gateway.address, url.port, local_addr=(gateway.local, 0), limit=READ_SIZE
     )

@@ -12,7 +12,7 @@ from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
 from shoal.mapping.base import Method
 from shoal.mapping.packets import NONCE_SIZE
-from shoal.mapping.probe import Probe, probes_of
+from shoal.mapping.probe import Probe, searches_of
 from shoal.net.gateway import Gateway
 
 __all__ = ["Keeper", "renewal_wait"]
@@ -23,7 +23,7 @@ LEAST_WAIT = 60.0  # seconds to the next renewal, at least
 MOST_WAIT = 600.0  # the same, at most
 RETRY = (120.0, 3600.0)  # seconds to the second attempt, and to later ones at most
 
-NO_ROUTER = "There is no router that translates an address of this machine."
+NO_ROUTER = "No router was found that translates an address of this machine."
 
 
 class Keeper:
@@ -59,7 +59,7 @@ class Keeper:
         self._wanted = port
 
     def restart(self) -> None:
-        """Ask anew now: addresses have changed, or this machine was asleep."""
+        """Ask again now: addresses have changed, or this machine was asleep."""
         self._is_due.set()
 
     async def run(self) -> None:
@@ -116,7 +116,7 @@ class Keeper:
 
         Raises `RouterError`.
         """
-        searches = probes_of(gateway, self._nonce, multicasts=self._multicasts)
+        searches = searches_of(gateway, self._nonce, multicasts=self._multicasts)
         async with Probe(searches) as probe:
             while (method := await probe.next()) is not None:
                 try:

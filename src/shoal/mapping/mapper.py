@@ -64,7 +64,7 @@ class Mapper:
         self._tasks.append(task)
 
     def restart(self) -> None:
-        """Ask the router anew: addresses have changed, or this machine was asleep."""
+        """Ask the router again: addresses have changed, or this machine was asleep."""
         for keeper in self._keepers.values():
             keeper.restart()
 

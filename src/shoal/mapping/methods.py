@@ -14,7 +14,6 @@ from shoal.mapping.packets import (
     SERVER_PORT,
     NatPmpAnswer,
     PcpAnswer,
-    Refusal,
     natpmp_address_request,
     natpmp_map_request,
     parse_natpmp,
@@ -50,7 +49,7 @@ async def find_pcp(gateway: Gateway, nonce: bytes) -> "Pcp":
     `nonce` is what proves to it that a mapping is ours (RFC 6887 section 11.1).
     """
     request = pcp_announce_request(gateway.local)
-    if await ask(gateway, SERVER_PORT, request, parse_pcp) is Refusal.UNKNOWN_VERSION:
+    if await ask(gateway, SERVER_PORT, request, parse_pcp) is None:
         raise RouterError("it does not speak PCP")
     return Pcp(gateway, nonce)
 
@@ -76,7 +75,7 @@ class Pcp:
     async def _ask(self, port: int, wanted: int, lifetime: int) -> PcpAnswer:
         def read(data: bytes) -> PcpAnswer:
             answer = parse_pcp(data)
-            if not isinstance(answer, PcpAnswer):
+            if answer is None:
                 raise ProtocolError("an answer of another version")
             if (answer.nonce, answer.inside) != (self._nonce, port):
                 raise ProtocolError("an answer to another request")

@@ -1,13 +1,12 @@
 """The packets of PCP (RFC 6887) and NAT-PMP (RFC 6886); pure.
 
 Both are sent to UDP port 5351 of the router, and their first byte is the version: 2 for
-PCP, 0 for NAT-PMP. Only the mapping of a TCP port over IPv4 is here. What a router
-sends is refused unless it has exactly the form of an answer to a request of ours.
+PCP, 0 for NAT-PMP. Only a TCP port over IPv4 can be mapped. What a router sends is
+refused unless it has exactly the form of an answer to a request of ours.
 """
 
 import socket
 import struct
-from enum import Enum
 from typing import NamedTuple
 
 from shoal.errors import ProtocolError
@@ -17,7 +16,6 @@ __all__ = [
     "SERVER_PORT",
     "NatPmpAnswer",
     "PcpAnswer",
-    "Refusal",
     "natpmp_address_request",
     "natpmp_map_request",
     "parse_natpmp",
@@ -61,12 +59,6 @@ _PCP_PROBLEMS = {
 }
 # RFC 6886 section 3.5.
 _NATPMP_PROBLEMS = {2: _NOT_ALLOWED, 3: _OFFLINE, 4: _FULL}
-
-
-class Refusal(Enum):
-    """Answers that are not about one request."""
-
-    UNKNOWN_VERSION = "the router does not speak that version"
 
 
 class PcpAnswer(NamedTuple):
@@ -118,13 +110,16 @@ def pcp_map_request(
     return head + _PCP_MAP.pack(nonce, _TCP, inside, outside, _to_pcp("0.0.0.0"))
 
 
-def parse_pcp(data: bytes) -> PcpAnswer | Refusal:
-    """Return an answer of PCP; raises `ProtocolError` if it is none."""
+def parse_pcp(data: bytes) -> PcpAnswer | None:
+    """Return an answer of PCP, or None if the router does not speak that version.
+
+    Raises `ProtocolError` for any other packet.
+    """
     if not 4 <= len(data) <= MAX_PACKET or not data[1] & _RESPONSE:
         raise ProtocolError("no answer of PCP")
     # A router that speaks NAT-PMP only answers so (RFC 6886 section 3.5).
     if data[0] == _NATPMP or data[3] == 1:
-        return Refusal.UNKNOWN_VERSION
+        return None
     if data[0] != _PCP or len(data) < _PCP_RESPONSE.size:
         raise ProtocolError("no answer of PCP")
     _, opcode, result, lifetime, _ = _PCP_RESPONSE.unpack_from(data)

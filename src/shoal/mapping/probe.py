@@ -13,12 +13,12 @@ from shoal.mapping.base import Method
 from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
 from shoal.net.gateway import Gateway
 
-__all__ = ["Probe", "probes_of"]
+__all__ = ["Probe", "searches_of"]
 
 GRACE = 1.0  # seconds from the start in which a better protocol may still answer
 
 
-def probes_of(
+def searches_of(
     gateway: Gateway, nonce: bytes, *, multicasts: bool
 ) -> dict[str, Coroutine[None, None, Method]]:
     """Return a search for each protocol, the preferred one first."""

@@ -1,4 +1,4 @@
-"""What is said to a router that speaks UPnP (UDA 1.1, IGD 1 and 2); pure.
+"""The requests to a router that speaks UPnP (UDA 1.1, IGD 1 and 2); pure.
 
 A search by SSDP finds the description of the router, the description names the URL of a
 service, and requests to that (SOAP) tell the router's address and map ports. Every URL
@@ -31,6 +31,7 @@ SSDP_GROUP, SSDP_PORT = "239.255.255.250", 1900  # UDA 1.1 section 1.3.2
 MAX_DATAGRAM = 2048  # bytes of an answer to a search
 MAX_SERVICES = 4  # of one router; most have one or two
 
+_CLOSE = "CONNECTION: close"
 _URL = re.compile(r"http://([0-9.]{7,15})(?::([0-9]{1,5}))?(/[!-~]*)?", re.I)
 _LOCATION = re.compile(rb"^location:[ \t]*([!-~]+)[ \t]*\r?$", re.I | re.M)
 _SEARCHED = tuple(
@@ -164,9 +165,6 @@ def read_result(status: int, body: bytes) -> tuple[Element, int]:
     if not re.fullmatch(r"[0-9]{1,4}", code):
         raise ProtocolError(f"status {status} without an error of UPnP")
     return document, int(code)
-
-
-_CLOSE = "CONNECTION: close"
 
 
 def _lines(lines: tuple[str, ...]) -> bytes:

@@ -10,10 +10,13 @@ import socket
 import sys
 from typing import Any, TypeAlias
 
-__all__ = ["SocketName", "family_of", "host_of", "name_of"]
+__all__ = ["ANY_HOSTS", "SocketName", "family_of", "host_of", "name_of"]
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""As of `socket`: host and port and, for IPv6, flow information and scope id."""
+"""As in `socket`: host and port and, for IPv6, flow information and scope id."""
+
+ANY_HOSTS = ("0.0.0.0", "::")
+"""The hosts to bind to for all addresses of this machine, IPv4 and IPv6."""
 
 
 def family_of(host: str) -> socket.AddressFamily:

@@ -3,7 +3,7 @@
 Only URLs that the user typed are read this way, since fsspec also reads this machine's
 own files. A file system that is not asynchronous has one connection and no lock: it is
 made and used in a thread of its own, and several reads at once have one each. After an
-error it is made anew, because its connection may be broken.
+error it is made again, because its connection may be broken.
 """
 
 import asyncio

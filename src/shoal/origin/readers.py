@@ -96,7 +96,7 @@ async def why_unused(url: str, settings: Settings) -> str | None:
     how = f"Receivers can name it with {option('--origin')}."
     name = origin_name(url)
     if not is_web(url):
-        return f"Of the link alone, no receiver uses the origin {name}. {how}"
+        return f"Receivers do not use the origin {name} from the link alone. {how}"
     from shoal.origin.web import AddressFilter
 
     split = urlsplit(url)
@@ -112,8 +112,8 @@ async def why_unused(url: str, settings: Settings) -> str | None:
         return None  # a proxy looks it up
     except (PeerError, OSError):
         return (
-            f"Of the link alone, no receiver uses the origin {name}, because it is not "
-            f"on the internet. {how}"
+            f"Receivers do not use the origin {name} from the link alone, because it "
+            f"is not on the internet. {how}"
         )
     return None
 

@@ -105,7 +105,7 @@ class Origin:
         self.outstanding: set[int] = set()
         """Chunks that were requested and have not arrived."""
         self.manifest = manifest
-        """Says where in the files the chunks lie."""
+        """Says where in the files the chunks are."""
         self.client = client
         """Receives the chunks."""
         self._turns = asyncio.Semaphore(ORIGIN_RUNS)

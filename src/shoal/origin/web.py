@@ -29,6 +29,7 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
+from shoal.net.resolver import look_up
 from shoal.origin.parts import (
     Block,
     OriginBusyError,
@@ -309,9 +310,7 @@ class AddressFilter(AbstractResolver):
         Raises `OSError` if there are none, as aiohttp expects of a resolver.
         """
         is_trusted = host in self._named
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )
+        found = await look_up(host, port)
         results = [
             ResolveResult(
                 hostname=host,

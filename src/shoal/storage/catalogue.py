@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -48,6 +48,15 @@ def user_home() -> Path:
         from platformdirs import user_data_path
 
         return user_data_path("shoal")
+
+
+class _Mark(NamedTuple):
+    """What one process serves."""
+
+    names: set[str]
+    """The names of the entries of its copies."""
+    nodes: set[bytes]
+    """The ids of its nodes."""
 
 
 class Catalogue:
@@ -158,13 +167,14 @@ class Catalogue:
 
     # What is being served now.
 
-    def mark_served(self, share_id: bytes, path: Path) -> None:
-        """Note that this process serves a copy.
+    def mark_served(self, share_id: bytes, path: Path, node_id: bytes = b"") -> None:
+        """Note that this process serves a copy, and the id of its node.
 
         The note is in a file that this process has locked, so it ends with the
         process. Raises `StoreError` if the folder cannot be written.
         """
-        self._append_mark("+" + _name(share_id, os.path.abspath(path)))
+        node = f"\n={node_id.hex()}" if node_id else ""
+        self._append_mark("+" + _name(share_id, os.path.abspath(path)) + node)
 
     def mark_left(self, share_id: bytes) -> None:
         """Note that this process no longer serves a share."""
@@ -204,39 +214,53 @@ class Catalogue:
 
         The notes of processes that were killed are removed.
         """
-        served = self._read_marks()
+        served = {name for mark in self._read_marks() for name in mark.names}
         return [_name(each.link.id, str(each.path)) in served for each in entries]
 
-    def _read_marks(self) -> set[str]:
-        """Return the names of the copies that running processes serve."""
-        served: set[str] = set()
+    def serving_nodes(self, share_id: bytes) -> set[bytes]:
+        """Return the ids of this user's nodes that serve a share now."""
+        start = _hash(share_id)
+        return {
+            node
+            for mark in self._read_marks()
+            if any(name.startswith(start) for name in mark.names)
+            for node in mark.nodes
+        }
+
+    def _read_marks(self) -> list["_Mark"]:
+        """Return what running processes serve."""
+        served: list[_Mark] = []
         with self._opened(self._directory) as at:
             if at is None:
                 return served
             for mark in self._disk.list_directory(at):
                 if mark.startswith(_MARK):
                     with suppress(ShoalError):
-                        served |= self._read_mark(mark, at)
+                        served.append(self._read_mark(mark, at))
         return served
 
-    def _read_mark(self, mark: str, at: int) -> set[str]:
-        """Return the names of the copies that one process serves."""
+    def _read_mark(self, mark: str, at: int) -> "_Mark":
+        """Return what one process serves."""
         fd = self._disk.open_write(mark, at=at)
         try:
             if self._disk.lock(fd):
                 self._disk.unlink(mark, at=at)  # its process has ended
-                return set()
+                return _Mark(set(), set())
             size = min(self._disk.state(fd).size, MAX_ENTRY_SIZE)
             text = self._disk.pread(fd, size, 0).decode("ascii", "replace")
         finally:
             self._disk.close(fd)
         served: set[str] = set()
+        nodes: set[bytes] = set()
         for line in text.split():
             if line.startswith("+"):
                 served.add(line[1:])
+            elif line.startswith("="):
+                with suppress(ValueError):  # another program wrote it
+                    nodes.add(bytes.fromhex(line[1:]))
             else:
                 served = {name for name in served if not name.startswith(line[1:])}
-        return served
+        return _Mark(served, nodes)
 
     # Reading entries.
 

@@ -4,7 +4,7 @@ A peer has finished once its copy is whole and survives a power loss (docs/proto
 "Announcements").
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shoal.core.report.events import DownloadEvent, PeerComplete
 from shoal.swarm.peer import Peer
@@ -21,18 +21,25 @@ class CompletePeers:
     def __init__(self, on_event: Callable[[DownloadEvent], None]) -> None:
         """Start with none; `on_event` is called with each."""
         self._nodes: set[bytes] = set()
+        self._ignored: set[bytes] = set()
         self._waiting = Conditions()
         self._on_event = on_event
 
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def ignore(self, nodes: Iterable[bytes]) -> None:
+        """Never count these nodes, because they are no receivers."""
+        self._ignored.update(nodes)
+
     def add(self, peer: Peer, size: int) -> None:
         """Count a node that has finished; it has announced `size` bytes.
 
         It counts once however often it connects. That it has finished is its claim.
         """
-        if peer.node_id in self._nodes or len(self._nodes) >= MAX_COMPLETED:
+        if peer.node_id in self._nodes or peer.node_id in self._ignored:
+            return
+        if len(self._nodes) >= MAX_COMPLETED:
             return
         self._nodes.add(peer.node_id)
         self._on_event(PeerComplete(peer.address, len(self), size, peer.sent))

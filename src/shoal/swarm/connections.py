@@ -107,7 +107,7 @@ class Connections:
             self._dialler.dial_now()
 
     def know_share(self, manifest: Manifest) -> None:
-        """Tell every session how many chunks there are; for very many, keep fewer."""
+        """Tell every session how many chunks there are; limit the places by that."""
         count = manifest.chunks.count
         self._places = self._dialler.most_peers = places_of(count)
         self._arrivals.weight = max(1.0, count / ARRIVAL_CHUNKS)

@@ -7,7 +7,6 @@ only reads the manifest is decided by the user of its `swarm`.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -23,6 +22,7 @@ from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
 from shoal.errors import PeerError, ShoalError, first_error
 from shoal.net.interfaces import list_interfaces
+from shoal.net.resolver import look_up
 from shoal.net.socket_names import host_of
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
@@ -144,8 +144,18 @@ class Registry:
                     left = partial(catalogue.mark_left, share_id)
                     await self.resources.in_thread(left)
                 else:
-                    mark = partial(catalogue.mark_served, share_id, path)
+                    node_id = (await self.port()).node_id
+                    mark = partial(catalogue.mark_served, share_id, path, node_id)
                     await self.resources.in_thread(mark)
+
+    async def serving_nodes(self, share_id: bytes) -> set[bytes]:
+        """Return the ids of this user's nodes that serve a share already."""
+        catalogue = self.resources.catalogue
+        if catalogue is not None:
+            with suppress(ShoalError):
+                find = partial(catalogue.serving_nodes, share_id)
+                return await self.resources.in_thread(find)
+        return set()
 
     @asynccontextmanager
     async def turn(self, share_id: bytes) -> AsyncIterator[Turn]:
@@ -365,12 +375,9 @@ def _is_confined(settings: Settings) -> bool:
 async def _resolve(hint: Address, settings: Settings) -> list[Address]:
     if scope_of(hint.host) is not Scope.NONE or _is_confined(settings):
         return [hint]
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(LOOKUP_TIME):
-            found = await loop.getaddrinfo(
-                hint.host, hint.port, type=socket.SOCK_STREAM
-            )
+            found = await look_up(hint.host, hint.port)
     except (OSError, UnicodeError, TimeoutError):
         return []
     return [Address(host_of(each[4]), hint.port) for each in found]

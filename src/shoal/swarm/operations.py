@@ -18,7 +18,7 @@ from shoal.core.names.link import MAX_RELAYS, Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
-from shoal.errors import UnfinishedError, told
+from shoal.errors import UnfinishedError, UsageError, option, told
 from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import user_home
@@ -141,6 +141,7 @@ async def share_sealed(
     resources = registry.resources
     async with resources.call():
         # What fails here fails before anything is hashed.
+        _check_relays(resources.settings.relays)
         (await registry.port()).check_room()
         whole = given if isinstance(given, Given) else None
         await _check_origins(resources, whole, options, on_progress)
@@ -157,6 +158,8 @@ async def share_sealed(
         share = await serve_share(registry, link, manifest, source, on_progress)
         if not isinstance(given, Given):
             return share  # it ends with this process
+        # Noted before it is listed: `shoal seed` leaves it to this process.
+        await registry.note_served(link.id, given.place)
         if manifest.id not in (each.link.id for each in copies):
             made = Made(
                 is_shared=True,
@@ -167,7 +170,6 @@ async def share_sealed(
                 is_new_link=options.new_link,
             )
             await registry.remember(link, given.place, manifest, made)
-        await registry.note_served(link.id, given.place)
         return share
 
 
@@ -180,11 +182,21 @@ async def link_sealed(
     """Hash what is given; return the link that sharing it would have."""
     resources = registry.resources
     async with resources.call():
+        _check_relays(resources.settings.relays)
         copies: list[Entry] = []
         manifest, source = await _build(resources, given, options, on_progress, copies)
         await resources.in_thread(source.close)
         relays = resources.settings.relays
         return _link_of(manifest, options, copies, relays), manifest
+
+
+def _check_relays(relays: tuple[Address, ...]) -> None:
+    """Raise `UsageError` if a link cannot name all of these relays."""
+    if len(relays) > MAX_RELAYS:
+        raise UsageError(
+            f"A link names at most {MAX_RELAYS} relays, and {option('--relay')} names "
+            f"{len(relays)}; remove some."
+        )
 
 
 def _link_of(
@@ -193,7 +205,7 @@ def _link_of(
     copies: list[Entry],
     relays: tuple[Address, ...],
 ) -> Link:
-    link = Link(manifest.id, origins=options.origins, relays=relays[:MAX_RELAYS])
+    link = Link(manifest.id, origins=options.origins, relays=relays)
     if options.origins or relays:
         return link
     # A copy keeps the link that it was fetched with.
@@ -242,6 +254,8 @@ async def serve_share(
     release = registry.resources.own_source(source)
     try:
         member = Member(registry, link, await registry.port(), on_event=on_event)
+        # `shoal seed` of this user may serve it already, and is no receiver.
+        member.swarm.completed.ignore(await registry.serving_nodes(manifest.id))
         member.swarm.serve(manifest, source)
         member.swarm.finish()
         await member.__aenter__()

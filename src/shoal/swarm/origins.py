@@ -312,7 +312,7 @@ class Origins:
         if not self._manifest.root.is_folder or state.missing_files >= MAX_MISSING:
             self.on_failed(origin, error)
             return
-        state.file_problem = f"The origin {origin.reader.name} is not whole: {error}."
+        state.file_problem = f"The origin {origin.reader.name} lacks files: {error}."
         if state.retry_files_at is None:
             state.retry_files_at = self._clock() + MAX_BACKOFF
         refused = origin.outstanding.intersection(indexes)

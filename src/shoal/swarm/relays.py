@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Meet", "Relays"]
 
-# More than the idle connections from one address: newcomers take the place of these.
+# More than `MAX_IDLE_PER_ADDRESS`, as all have the relay's address: idle ones give way.
 MAX_RELAYED = 32  # peers of one share that a node is connected with through relays
 DIRECT_TIME = 5.0  # seconds without a new chunk until a download needs a relay
 LOOK_PERIOD = 0.5  # seconds between looks at whether a peer is needed
 LEAVE_PERIOD = 2.0  # seconds between looks for ways around a relay
 # Two nodes that are connected already are joined again and again: they pause.
-REST = (1.0, 60.0)  # seconds until the second attempt, and at most
+REST = (1.0, 60.0)  # seconds until the second attempt, and until later ones at most
 
 Meet: TypeAlias = Callable[[Address, Factory, Callable[[], None]], Awaitable[None]]
 """Wait at a relay; as `Port.meet` does, for one share."""

@@ -17,6 +17,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.peerbook import PeerBook
 from shoal.errors import PeerError, SelfConnectionError
+from shoal.transport.dial import ATTEMPT_DELAY
 
 __all__ = ["MAX_DIALS", "MAX_PEERS", "Dialler", "Found"]
 
@@ -24,7 +25,6 @@ MAX_PEERS = 64  # connections of one share at once
 MAX_DIALS = 8  # connections being made at once
 # By then most peers that can be dialled have answered; one behind a NAT may dial us.
 PUNCH_AFTER = 3.0  # seconds that a dial to the internet counts among `MAX_DIALS`
-ATTEMPT_DELAY = 0.25  # seconds that one family has before the other, RFC 8305 section 5
 MAX_PUT_OFF = 1024  # addresses that are remembered as put off
 MAX_TIMES = 3  # that one is put off, for 0.5 to 1 s, 1 to 2 s, and 2 to 4 s
 LOOK_PERIOD = 1.0  # seconds between looks at the peer book, at most

@@ -59,7 +59,7 @@ def make_parts(
                 yield [], data
                 break
             parts: list[Data] = [data] if done else [header(note, size), data]
-            del data  # whoever has used the parts clears them
+            del data  # the caller clears the parts that it has used
             done = end
             yield parts, size if done == size else None
 

@@ -1,7 +1,6 @@
 """Connect to an address, and tell why a peer cannot be reached."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -9,17 +8,18 @@ from typing import TypeVar
 from shoal.core.names.address import Address
 from shoal.core.session.session import Session
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.resolver import look_up
 from shoal.net.socket_names import host_of
 from shoal.transport.connection import Connection
 from shoal.transport.liveness import watch_silence
 
-__all__ = ["CONNECT_TIME", "connect", "dial", "reaching"]
+__all__ = ["ATTEMPT_DELAY", "CONNECT_TIME", "connect", "dial", "reaching"]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 S = TypeVar("S", bound=Session)
 
 CONNECT_TIME = 10.0  # seconds
-NEXT_ADDRESS = 0.25  # seconds until the next address of a name is tried, RFC 8305 5
+ATTEMPT_DELAY = 0.25  # seconds until another address is tried, too; RFC 8305 section 5
 
 
 async def dial(
@@ -40,16 +40,16 @@ async def connect(factory: Callable[[], P], address: Address) -> asyncio.Transpo
 
     The addresses of a name are tried in the order of the system, but IPv4 and IPv6 in
     turn (RFC 8305), each a little later than the one before: a network that drops the
-    packets of one family costs `NEXT_ADDRESS` and not the connection.
+    packets of one family costs `ATTEMPT_DELAY` and not the connection.
     """
     loop = asyncio.get_running_loop()
     host, port = address
     if not (":" in host or host.replace(".", "").isdigit()):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await look_up(host, port)
         if len(found) > 1:
             from aiohappyeyeballs import start_connection
 
-            delay = NEXT_ADDRESS
+            delay = ATTEMPT_DELAY
             sock = await start_connection(
                 found, happy_eyeballs_delay=delay, interleave=1, loop=loop
             )

@@ -62,7 +62,7 @@ def test_lookups_wait_for_a_place_and_those_awaited_go_first() -> None:
     kinds = [Priority.REPEATED] * 4 + [Priority.FIRST, Priority.AWAITED]
     numbers = [queue.add(kind) for kind in kinds]
     running = [queue.is_running(number) for number in numbers]
-    # The third place is for lookups that somebody waits for.
+    # The third place is for lookups that a caller waits for.
     assert running == [True, True, False, False, False, True]
     assert queue.remove(numbers[5]) == []
     assert queue.remove(numbers[0]) == [numbers[4]]

@@ -2,11 +2,12 @@
 
 from random import Random
 
+import pytest
+
 from shoal.core.names.address import Address
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import INTERVAL, RETRY
 from shoal.discovery.dht.search import (
-    ALWAYS_ASKED,
     SEEK,
     SEEK_NODES,
     SEEK_TOPICS,
@@ -22,15 +23,15 @@ def search(port: int | None = 4001) -> Search:
     )
 
 
-def test_the_nearest_nodes_are_always_asked_and_the_others_in_turn() -> None:
+@pytest.mark.parametrize("count", [1, 2, SEEK_NODES])
+def test_the_nearest_nodes_are_always_asked_and_the_others_in_turn(count: int) -> None:
     made = search()
     made.on_lookup(NODES)
-    others = len(NODES) - ALWAYS_ASKED
-    asked = [made.next_asked() for _ in range(others)]
-    assert {len(each) for each in asked} == {SEEK_NODES}
+    others = len(NODES) - (count - 1)
+    asked = [made.next_asked(count) for _ in range(others)]
+    assert {len(each) for each in asked} == {count}
     counts = [sum(node in each for each in asked) for node in NODES]
-    in_turn = SEEK_NODES - ALWAYS_ASKED
-    assert counts == [others] * ALWAYS_ASKED + [in_turn] * others
+    assert counts == [others] * (count - 1) + [1] * others
 
 
 def test_fewer_nodes_are_each_asked_once() -> None:

@@ -289,7 +289,7 @@ async def source(end: End) -> AsyncIterator[Crafted]:
 
 
 async def test_data_is_handed_over_before_it_is_decrypted() -> None:
-    """A changed message is found by whoever decrypts it, and nothing before that."""
+    """The end that decrypts a changed message finds it, and nothing before that."""
     end, data = End(), os.urandom(CHUNK)
     async with source(end) as peer:
         await send_chunk(peer, 3, data, MAX_PAYLOAD, changed)

@@ -6,11 +6,11 @@ one pattern and one set of algorithms:
     NNpsk0:  -> psk, e
              <- e, ee
 
-Both ends know the 32-byte psk. Whoever does not know it can make neither message, and
-the exchange of ephemeral keys (ee) gives forward secrecy: a psk that leaks later opens
-the payload of a recorded first message, and nothing after it. docs/design.md says why
-this state machine is ours, and docs/protocol.md, "Sealed transport", what shoal puts
-into the payloads.
+Both ends know the 32-byte psk. A node that does not know it can make neither message,
+and the exchange of ephemeral keys (ee) gives forward secrecy: a psk that leaks later
+opens the payload of a recorded first message, and nothing after it. docs/design.md says
+why this state machine is ours, and docs/protocol.md, "Sealed transport", what shoal
+puts into the payloads.
 """
 
 import hashlib

@@ -3,8 +3,8 @@
 SPAKE2 (Abdalla and Pointcheval, 2005) over Ed25519, as the package `spake2` has it,
 which magic-wormhole uses as well. It differs from RFC 9382 in the points M and N and in
 the hash at the end. Each end sends one message of 32 bytes, which is a random point to
-everyone who does not know the password. Whoever has both messages cannot test guesses:
-an attacker has to take part, with one guess.
+everyone who does not know the password. An observer of both messages cannot test
+guesses: an attacker has to take part, with one guess.
 
 Both ends then prove that they have the same key, the receiver first. So a sender that
 answers only right proofs tells nothing, and counts a guess for each wrong one.

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from shoal.core.manifest.file_table import File
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest, not_in_share
 from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.paths import shown
-from shoal.errors import NotFoundError, UsageError, told
+from shoal.errors import UsageError, told
 
 __all__ = [
     "Child",
@@ -89,7 +89,7 @@ def list_files(manifest: Manifest, folder: str | None = None) -> Sequence[File]:
     if not files:
         file = table.find(folder)
         if file is None:
-            raise NotFoundError(f"There is no {folder} in the share.")
+            raise not_in_share(folder)
         return (file,)
     return files
 

@@ -19,9 +19,9 @@ from shoal.core.manifest.hash_table import HashTable
 from shoal.core.manifest.pages import FILES, PageKey
 from shoal.core.manifest.paths import shown
 from shoal.core.manifest.root import Root, decode_root
-from shoal.errors import NotFoundError, UsageError
+from shoal.errors import NotFoundError, UsageError, told
 
-__all__ = ["Manifest", "Missing"]
+__all__ = ["Manifest", "Missing", "not_in_share"]
 
 
 class Manifest:
@@ -160,7 +160,7 @@ class Manifest:
             raise UsageError("The share is a folder; name one of its files.")
         found = self.file_table.find(path)
         if found is None:
-            raise NotFoundError(f"There is no {shown(path)} in the share.")
+            raise not_in_share(path)
         return found
 
     def spans(self, first: int, end: int) -> Sequence[FileSpan]:
@@ -183,6 +183,12 @@ class Manifest:
 
     def __repr__(self) -> str:
         return f"<Manifest of {log_name(self.id)}: {self.root!r}>"
+
+
+def not_in_share(path: str) -> NotFoundError:
+    """Return the error for a path that no file or folder of a share has."""
+    advice = told("; shoal ls lists its files", "")
+    return NotFoundError(f"There is no {shown(path)} in the share{advice}.")
 
 
 Missing: TypeAlias = Callable[[Manifest], Iterable[PageKey]]

@@ -151,8 +151,9 @@ def _parse_id(encoded: str) -> bytes:
     if len(encoded) != LENGTH:
         problem = "cut short" if len(encoded) < LENGTH else "too long"
         raise UsageError(
-            f"This link was mistyped or is {problem}: it has {len(encoded)} "
-            f"characters after `shoal:` instead of {LENGTH}. Copy all of it again."
+            f"This link was mistyped or is {problem}: it "
+            f"should have {LENGTH} characters after `shoal:` and has {len(encoded)}. "
+            "Copy all of it again."
         )
     decoded = base64.b32decode(encoded.upper())
     share_id, check = decoded[:DIGEST_SIZE], decoded[-CHECK_SIZE:]
@@ -168,6 +169,11 @@ def _parse_hints(
     query: str,
 ) -> tuple[tuple[Address, ...], tuple[str, ...], tuple[Address, ...]]:
     """Return the peers, the origins and the relays in the end of a link."""
+    if any(map(str.isspace, query)):
+        raise UsageError(
+            "A link has no spaces in it; separate what follows the link from it, or "
+            "copy the link again."
+        )
     # Counted before any of it is parsed.
     if query.count("&") >= MAX_HINTS + MAX_ORIGINS + MAX_RELAYS:
         raise UsageError(_TOO_MANY)

@@ -1,19 +1,17 @@
 """Resolve the names of the DHT's bootstrap nodes to addresses.
 
-The system's resolver blocks, so it runs in daemon threads. The loop's executor would
-not do: the program waits for its threads at exit, so a resolver that does not answer
-would delay Ctrl-C without limit.
+The system's resolver blocks, so it runs in threads that nothing waits for at exit.
 """
 
 import asyncio
 import contextlib
 import ipaddress
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from shoal.core.names.address import Address
+from shoal.net.resolver import call_in_daemon
 from shoal.net.socket_names import family_of
 
 __all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "resolve_by_system"]
@@ -89,9 +87,10 @@ class Bootstrap:
         now = asyncio.get_running_loop().time()
         resolved_at, hosts = self._cache.get(name, (0.0, []))
         if not hosts or now > resolved_at + RESOLVE_AGAIN:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 resolve = partial(self._resolver, name, self._family)
-                hosts = (await _call_in_daemon(resolve, name))[:MAX_ADDRESSES]
+                async with asyncio.timeout(RESOLVE_TIMEOUT):
+                    hosts = (await call_in_daemon(resolve, name))[:MAX_ADDRESSES]
                 self._cache[name] = (now, hosts)
         return hosts
 
@@ -103,32 +102,3 @@ def _literal_family(host: str) -> socket.AddressFamily | None:
     except ValueError:
         return None
     return family_of(host)
-
-
-async def _call_in_daemon(resolve: Callable[[], list[str]], name: str) -> list[str]:
-    """Resolve a name in a thread that nothing waits for at exit.
-
-    Raises `OSError` if it fails or takes longer than `RESOLVE_TIMEOUT`.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(hosts: list[str] | None) -> None:
-        if answer.done():
-            return
-        if hosts is None:
-            answer.set_exception(OSError(f"{name} has no address"))
-        else:
-            answer.set_result(hosts)
-
-    def work() -> None:
-        try:
-            hosts = resolve()
-        except (OSError, ValueError):
-            hosts = None
-        # The loop may be closed by now; then no task waits for the answer.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, hosts)
-
-    threading.Thread(target=work, name=f"resolve {name}", daemon=True).start()
-    return await asyncio.wait_for(answer, RESOLVE_TIMEOUT)

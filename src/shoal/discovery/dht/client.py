@@ -39,16 +39,17 @@ from shoal.discovery.dht.pace import (
     Pace,
     WaitRange,
 )
-from shoal.discovery.dht.search import SEEK, Search
+from shoal.discovery.dht.search import SEEK, SEEK_NODES, Search
 from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError, option
 from shoal.net.socket_names import family_of
 
 __all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
 
-# By which the waits between questions for newcomers are longer over IPv6 than over IPv4
-# if both work: together they stay below 20 packets a minute.
-SECOND_SEEK = 4.0
+# Nodes asked for newcomers at a time if both networks work: with the lookups of both,
+# 20 packets a minute.
+BOTH_SEEK_IPV4 = 2
+BOTH_SEEK_IPV6 = 1
 
 
 class DhtDiscovery:
@@ -130,7 +131,7 @@ class DhtDiscovery:
     ) -> AsyncGenerator[Address, None]:
         """Yield the topic's peers; with a `port`, announce it meanwhile.
 
-        While somebody waits for peers, as `is_awaited` tells, the lookups of this topic
+        While a caller waits for peers, as `is_awaited` tells, the lookups of this topic
         go before others, and are repeated more often until they find one. Only
         `aclose`, the iterator's or the discovery's, ends the iterator. While no node
         can be reached, the lookup is repeated and `problem` gives the reason. Raises
@@ -231,8 +232,6 @@ class DhtDiscovery:
         while True:
             topics = sum(each.port is not None for each in self._searches)
             wait = search.seek_wait(topics)
-            if wait is not None and self._is_second:
-                wait *= SECOND_SEEK
             seek_at = until if wait is None else loop.time() + wait
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(until, seek_at)):
@@ -242,16 +241,17 @@ class DhtDiscovery:
             # An error of the socket shows in the next lookup.
             with suppress(OSError):
                 await self._udp.open()
-                asked = search.next_asked()
+                asked = search.next_asked(self._seek_nodes)
                 await self._exchange(
                     search, self._make_lookup(search, asked, max_queries=len(asked))
                 )
 
     @property
-    def _is_second(self) -> bool:
-        """Return True if this is the client of IPv6, and that of IPv4 works as well."""
-        other = self.sibling
-        return self._is_ipv6 and other is not None and other.answered > 0
+    def _seek_nodes(self) -> int:
+        """Return how many nodes to ask for newcomers at a time."""
+        if self.sibling is None or not self.sibling.answered:
+            return SEEK_NODES
+        return BOTH_SEEK_IPV6 if self._is_ipv6 else BOTH_SEEK_IPV4
 
     @asynccontextmanager
     async def _turn(self, search: Search) -> AsyncIterator[None]:

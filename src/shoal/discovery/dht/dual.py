@@ -14,13 +14,11 @@ from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.units import format_count
 from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
+from shoal.discovery.dht.search import MAX_WAITING
 from shoal.net.interfaces import list_interfaces
-from shoal.net.socket_names import family_of
+from shoal.net.socket_names import ANY_HOSTS, family_of
 
 __all__ = ["DualDht", "usable_hosts"]
-
-MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
-ANY = "0.0.0.0", "::"
 
 
 class DualDht:
@@ -36,7 +34,7 @@ class DualDht:
         self,
         bootstrap: Sequence[Address] = (),
         *,
-        hosts: Sequence[str] = ANY,
+        hosts: Sequence[str] = ANY_HOSTS,
         announced: Callable[[int], int] = lambda port: port,
         **options: Any,
     ) -> None:
@@ -50,15 +48,15 @@ class DualDht:
         nodes = bootstrap or DEFAULT_BOOTSTRAP
         ipv4 = DhtDiscovery(
             nodes,
-            bind=_best(hosts, ANY[0]),
-            is_usable=lambda: _may_use(self._hosts, ANY[0], self._is_named),
+            bind=_best(hosts, ANY_HOSTS[0]),
+            is_usable=lambda: _may_use(self._hosts, ANY_HOSTS[0], self._is_named),
             announced=announced,
             **options,
         )
         ipv6 = DhtDiscovery(
             nodes,
-            bind=_best(hosts, ANY[1]),
-            is_usable=lambda: _may_use(self._hosts, ANY[1], self._is_named),
+            bind=_best(hosts, ANY_HOSTS[1]),
+            is_usable=lambda: _may_use(self._hosts, ANY_HOSTS[1], self._is_named),
             **options,
         )
         ipv4.sibling, ipv6.sibling = ipv6, ipv4
@@ -94,7 +92,7 @@ class DualDht:
     def refresh(self, hosts: Sequence[str]) -> None:
         """Send from some of `hosts`; look up and announce every topic at once."""
         self._hosts = tuple(hosts)
-        for client, any_host in zip(self._clients, ANY, strict=True):
+        for client, any_host in zip(self._clients, ANY_HOSTS, strict=True):
             client.refresh([_best(hosts, any_host)])
 
     async def aclose(self) -> None:
@@ -106,7 +104,7 @@ class DualDht:
 def usable_hosts(hosts: Sequence[str], bootstrap: Iterable[Address]) -> list[str]:
     """Return the address to send from for each network that this machine can use."""
     is_named = _names_ipv6(bootstrap)
-    return [_best(hosts, each) for each in ANY if _may_use(hosts, each, is_named)]
+    return [_best(hosts, each) for each in ANY_HOSTS if _may_use(hosts, each, is_named)]
 
 
 def _names_ipv6(bootstrap: Iterable[Address]) -> bool:

@@ -85,7 +85,7 @@ class Lookup:
     networks (BEP 32); a lookup that `wants_both` also asks for the other one's nodes.
     `node_id` is this node's own. `pace`, which other lookups of this node
     use as well, says when a node may be sent a packet; `is_awaited` tells it whether
-    somebody waits for the peers.
+    a caller waits for the peers.
     """
 
     def __init__(

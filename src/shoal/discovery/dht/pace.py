@@ -4,7 +4,7 @@ libtorrent, which most nodes of the DHT use, ignores an address for five minutes
 about 50 packets from it within ten seconds. So a `Pace`, which all lookups of this node
 share, spreads the packets to each node over time. `LookupQueue` decides in which order
 lookups run: the next share of a thousand is announced while another lookup still waits
-for responses, but a lookup that somebody waits for runs first. `LookupSchedule` says
+for responses, but a lookup that a caller waits for runs first. `LookupSchedule` says
 when a topic is looked up again.
 """
 
@@ -38,16 +38,16 @@ __all__ = [
 SPACING = 0.3  # seconds between two packets to one node
 WINDOW = 10.0  # seconds
 MAX_IN_WINDOW = 30  # packets to one node in a window
-RESERVED_PACKETS = 10  # of these, for lookups that somebody waits for
+RESERVED_PACKETS = 10  # of these, for lookups that a caller waits for
 MAX_LOOKUPS = 16  # at once; more wait for their turn
-RESERVED_LOOKUPS = 4  # of these, for lookups that somebody waits for
+RESERVED_LOOKUPS = 4  # of these, for lookups that a caller waits for
 
 
 class Priority(enum.IntEnum):
     """Tell which lookups go first."""
 
     AWAITED = 0
-    """Somebody waits for peers."""
+    """A caller waits for peers."""
     FIRST = 1
     """A share that has not been announced yet."""
     REPEATED = 2
@@ -104,7 +104,7 @@ class LookupQueue:
     def __init__(
         self, *, limit: int = MAX_LOOKUPS, reserved: int = RESERVED_LOOKUPS
     ) -> None:
-        """Run up to `limit` at once, `reserved` of them only if somebody waits."""
+        """Run up to `limit` at once, `reserved` of them only if a caller waits."""
         self._limit = limit
         self._reserved = reserved
         self._numbers = itertools.count()
@@ -169,7 +169,7 @@ class LookupSchedule:
     Peers come and go most in a topic's first minutes: one node looks the topic up
     before another has announced it, two announce at once, an old entry is out of date.
     So lookups follow each other quickly at first and slow down to `interval`
-    (docs/protocol.md, "DHT discovery"). While somebody waits and no other peer has been
+    (docs/protocol.md, "DHT discovery"). While a caller waits and no other peer has been
     found, the wait stays within `retry`: a download should not wait much longer than
     necessary for its first source. All waits are random, so that the lookups of many
     shares do not come at once.

@@ -1,4 +1,4 @@
-"""One join of a topic: when it is looked up, and whom it asks for newcomers; pure.
+"""One join of a topic: when it is looked up, and which nodes it asks for newcomers.
 
 A node behind a NAT is reached only if it dials at the same time as the other. So it has
 to hear of a newcomer within seconds, and not at its next lookup: it keeps asking a few
@@ -7,7 +7,6 @@ of the nodes nearest to the topic, to which every newcomer announces itself
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -15,12 +14,11 @@ from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import LookupSchedule, Priority, WaitRange
 
-__all__ = ["SEEK", "SEEK_NODES", "Search"]
+__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "Search"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
 SEEK_NODES = 3  # asked at a time: 12 to 18 packets a minute
-ALWAYS_ASKED = 2  # of these, the nearest ones
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
 
 
@@ -54,7 +52,7 @@ class Search:
         self._rng = rng
         self._seek = seek
         self._nearest: list[DhtNode] = []
-        self._in_turn: deque[DhtNode] = deque()
+        self._turns = 0
 
     @property
     def priority(self) -> Priority:
@@ -68,15 +66,17 @@ class Search:
 
         A newcomer may find other ones, but most likely the same nearest ones.
         """
-        found = list(nearest)
-        self._nearest = found[:ALWAYS_ASKED]
-        self._in_turn = deque(found[ALWAYS_ASKED:])
+        self._nearest = list(nearest)
 
-    def next_asked(self) -> list[DhtNode]:
-        """Return the nodes to ask for newcomers now: the nearest, others in turn."""
-        count = min(SEEK_NODES - ALWAYS_ASKED, len(self._in_turn))
-        asked = [*self._nearest, *(self._in_turn[place] for place in range(count))]
-        self._in_turn.rotate(-count)
+    def next_asked(self, count: int = SEEK_NODES) -> list[DhtNode]:
+        """Return `count` nodes to ask for newcomers now.
+
+        The last one is another one each time; the others are the nearest to the topic.
+        """
+        asked, others = self._nearest[: count - 1], self._nearest[count - 1 :]
+        if others:
+            asked.append(others[self._turns % len(others)])
+            self._turns += 1
         return asked
 
     def seek_wait(self, topics: int) -> float | None:

@@ -30,7 +30,7 @@ from shoal.net.interfaces import Interface, list_interfaces
 
 __all__ = ["MAX_WAITING", "LanDiscovery"]
 
-MAX_INTERFACES = 64  # addresses; a host of containers may have any number
+MAX_ADDRESSES = 64  # of this machine; a host of containers may have any number
 MAX_WAITING = 256  # addresses of one join that have not been fetched yet
 SCAN_EVERY = 5.0  # seconds between scans for new interfaces, as in dns-discovery
 
@@ -160,7 +160,7 @@ class LanDiscovery:
 
         A new socket, or one that could not send, queries every topic at once.
         """
-        interfaces = list(dict.fromkeys(found))[:MAX_INTERFACES]
+        interfaces = list(dict.fromkeys(found))[:MAX_ADDRESSES]
         for gone in self._sockets.keys() - interfaces:
             self._sockets.pop(gone).close()
         silent = [each for each in self._sockets.values() if each.send_error]

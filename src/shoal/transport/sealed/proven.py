@@ -19,7 +19,7 @@ class ProvenPeer(NamedTuple):
     version: int
     """Protocol version that both ends speak."""
     is_server: bool = False
-    """Whether both ends dialled, and this node has become the server."""
+    """Whether this node became the server although it dialled, as both ends did."""
     is_relayed: bool = False
     """Whether `address` is that of a relay, which both ends have dialled."""
 

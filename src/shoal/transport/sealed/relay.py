@@ -35,7 +35,7 @@ def relay_request(keys: Keys, node_id: bytes) -> bytes:
 
 
 class AtRelay(asyncio.BufferedProtocol):
-    """Wait at a relay until the other end is there; read not one byte after that."""
+    """Wait at a relay until the other end is there; read no byte after that."""
 
     def __init__(
         self, request: bytes, on_met: Callable[[asyncio.Transport], None]

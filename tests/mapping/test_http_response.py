@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import ProtocolError
-from shoal.mapping.http_answer import MAX_RESPONSE, HttpAnswer, parse_response
+from shoal.mapping.http_response import MAX_RESPONSE, HttpResponse, parse_response
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -34,9 +34,9 @@ def test_a_body_is_complete_as_soon_as_its_frame_says_so(
     body: bytes, how: str, piece: int
 ) -> None:
     data = framed(body, how, piece)
-    assert parse_response(data, is_ended=True) == HttpAnswer(200, body)
+    assert parse_response(data, is_ended=True) == HttpResponse(200, body)
     if how != "end":
-        assert parse_response(data, is_ended=False) == HttpAnswer(200, body)
+        assert parse_response(data, is_ended=False) == HttpResponse(200, body)
         needed = len(data) - (5 if how == "chunks" else 1)
         assert parse_response(data[:needed], is_ended=False) is None or not body
 

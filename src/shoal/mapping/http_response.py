@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from shoal.errors import ProtocolError
 
-__all__ = ["MAX_RESPONSE", "HttpAnswer", "parse_response"]
+__all__ = ["MAX_RESPONSE", "HttpResponse", "parse_response"]
 
 MAX_RESPONSE = 128 * 1024  # bytes; descriptions of routers have up to 20 KiB
 MAX_HEAD = 8192  # bytes of the status line and the headers
@@ -19,14 +19,14 @@ _SIZE = re.compile(rb"[0-9]{1,7}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,6})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
-class HttpAnswer(NamedTuple):
+class HttpResponse(NamedTuple):
     """A whole response."""
 
     status: int
     body: bytes
 
 
-def parse_response(data: bytes, *, is_ended: bool) -> HttpAnswer | None:
+def parse_response(data: bytes, *, is_ended: bool) -> HttpResponse | None:
     """Return the response in `data`, or None if more of it has to arrive.
 
     `is_ended` tells that the router has closed the connection. Raises `ProtocolError`
@@ -41,7 +41,7 @@ def parse_response(data: bytes, *, is_ended: bool) -> HttpAnswer | None:
     return answer
 
 
-def _read_body(head: bytes, body: bytes, *, is_ended: bool) -> HttpAnswer | None:
+def _read_body(head: bytes, body: bytes, *, is_ended: bool) -> HttpResponse | None:
     first, *lines = head.split(b"\r\n")
     status = _STATUS.match(first)
     if status is None:
@@ -53,12 +53,12 @@ def _read_body(head: bytes, body: bytes, *, is_ended: bool) -> HttpAnswer | None
     code, size = int(status[1]), headers.get(b"content-length")
     if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
         whole = _join_chunks(body)
-        return None if whole is None else HttpAnswer(code, whole)
+        return None if whole is None else HttpResponse(code, whole)
     if size is None:
-        return HttpAnswer(code, body) if is_ended else None
+        return HttpResponse(code, body) if is_ended else None
     if not _SIZE.fullmatch(size) or int(size) > MAX_RESPONSE:
         raise ProtocolError("a response with an impossible length")
-    return HttpAnswer(code, body[: int(size)]) if len(body) >= int(size) else None
+    return HttpResponse(code, body[: int(size)]) if len(body) >= int(size) else None
 
 
 def _join_chunks(body: bytes) -> bytes | None:

@@ -1,0 +1,145 @@
+"""Measure and show tables with the seconds that each two kinds of machines need."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tests.helpers.nats import Nat
+from tests.reach.matrix import Pair, by_common_peer, by_dht, by_relay
+
+__all__ = ["INTRODUCTION", "alone", "common", "ipv6", "mapped", "relayed"]
+
+BASIC = [nat for nat in Nat if not nat.has_ipv6 and not nat.maps]
+MAPPING = [nat for nat in Nat if nat.maps]
+IPV6 = [nat for nat in Nat if nat.has_ipv6]
+OTHERS = [Nat.PUBLIC, Nat.PRESERVING, Nat.SYMMETRIC]  # beside those that are new
+
+_KINDS = {
+    Nat.PUBLIC: "a server with global addresses of IPv4 and IPv6 and no firewall",
+    Nat.PRESERVING: "most routers at home: connections leave from the port that the "
+    "program uses (`masquerade`), and nothing unexpected gets in",
+    Nat.CHANGING: "some carriers: connections leave from another port than the "
+    "program uses, the same to everyone (`masquerade to :PORT`), and nothing "
+    "unexpected gets in",
+    Nat.SYMMETRIC: "some routers of offices and of mobile networks: each connection "
+    "leaves from a random port (`masquerade random,fully-random`)",
+    Nat.FIREWALL: "a global address, and nothing unexpected gets in",
+    Nat.NESTED: "a router at home behind the NAT of a carrier, both port-preserving",
+    Nat.PCP: "a port-preserving NAT that maps ports by PCP: the real miniupnpd",
+    Nat.NAT_PMP: "the same, without PCP",
+    Nat.UPNP: "the same, with UPnP alone",
+    Nat.IPV6: "a global IPv6 address only, and nothing unexpected gets in",
+    Nat.DUAL: "a symmetric NAT of IPv4, and a global IPv6 address; nothing unexpected "
+    "gets in by either",
+}
+INTRODUCTION = (
+    """\
+# Who reaches whom
+
+`python -m tests.reach` makes this page. It builds an internet of network namespaces, in
+which nftables and the kernel of Linux are the NATs and firewalls, with a DHT of 20
+nodes of libtorrent. Each cell has the seconds from the start of `shoal get` to its end,
+for a file of one chunk, including the start of the program. The sharer has been alone
+for 40 s before, so its first lookups are over. "–" means that no chunk arrived within a
+minute, or within 20 s with a common peer. Empty cells are not measured.
+
+| kind | what it stands for |
+|---|---|
+"""
+    + "".join(f"| {nat.value} | {text} |\n" for nat, text in _KINDS.items())
+    + """
+Behind a port-changing NAT, a machine does not know its port on the internet until two
+peers have told it, or the router (see `shoal doctor`); a common peer tells the others.
+A NAT that draws ports at random lets no dial in, and its own dials come from a port
+that the other side does not expect. So it connects only with peers that let everyone
+in. Two machines that do not reach each other still exchange everything through a third
+one that both reach, if that one downloads the share or has it, or through a relay that
+the link names. Two machines that let no one in have one connection at a time, so a
+second share that both have waits for a third machine, or for the end of the first.
+"""
+)
+
+
+def alone(folder: Path) -> str:
+    """Return the table of each two basic kinds that have only the DHT."""
+    return (
+        "A sharer that lets no one in hears of a getter when it asks the DHT for "
+        "newcomers, every 10 to 15 s. That is most of the time here.\n\n"
+        + _table(by_dht(_square(BASIC), folder))
+    )
+
+
+def common(folder: Path) -> str:
+    """Return the table of each two basic kinds that have a common peer."""
+    return (
+        "The common peer is public and connected with both, but has another file only."
+        "\n\n" + _table(by_common_peer(_square(BASIC), folder))
+    )
+
+
+def mapped(folder: Path) -> str:
+    """Return the table of those whose router maps ports, with only the DHT."""
+    return (
+        "The DHT is the only third party. The others dial the port that the router has "
+        "mapped.\n\n" + _table(by_dht(_beside(MAPPING), folder))
+    )
+
+
+def ipv6(folder: Path) -> str:
+    """Return the table of those with IPv6, with only the DHT."""
+    pairs = _beside(IPV6) + [Pair(*IPV6), Pair(*reversed(IPV6))]
+    return (
+        "The DHT of IPv4 and that of IPv6 are the only third parties. A machine with "
+        "IPv6 only and one with IPv4 only have no network in common.\n\n"
+        + _table(by_dht(pairs, folder, is_ipv6=True))
+    )
+
+
+def relayed(folder: Path) -> str:
+    """Return the table of those that do not meet by the DHT, with a relay."""
+    blind = [Nat.CHANGING, Nat.SYMMETRIC]
+    pairs = [
+        pair
+        for pair in _square(BASIC)
+        if Nat.PUBLIC not in pair and (pair.sharer in blind or pair.getter in blind)
+    ]
+    return (
+        "The pairs that do not meet by the DHT alone, with `share --relay`: the "
+        "transit relay of magic-wormhole on a public machine. A relay is used only "
+        "after the direct ways have failed for some seconds.\n\n"
+        + _table(by_relay(pairs, folder))
+    )
+
+
+def _square(kinds: list[Nat]) -> list[Pair]:
+    return [Pair(sharer, getter) for sharer in kinds for getter in kinds]
+
+
+def _beside(kinds: list[Nat]) -> list[Pair]:
+    """Return each kind with itself, and with `OTHERS` both ways."""
+    pairs = [Pair(kind, kind) for kind in kinds]
+    for kind in kinds:
+        for other in OTHERS:
+            pairs += [Pair(kind, other), Pair(other, kind)]
+    return pairs
+
+
+def _table(measured: Iterable[tuple[Pair, float | None]]) -> str:
+    """Return a table with a row for each sharer and a column for each getter."""
+    seconds = dict(measured)
+    getters = [nat for nat in Nat if any(pair.getter is nat for pair in seconds)]
+    lines = [
+        "| sharer ↓ getter → | " + " | ".join(each.value for each in getters) + " |",
+        "|---" * (len(getters) + 1) + "|",
+    ]
+    for sharer in Nat:
+        if any(pair.sharer is sharer for pair in seconds):
+            cells = [_cell(seconds, Pair(sharer, getter)) for getter in getters]
+            lines.append(f"| {sharer.value} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(seconds: Mapping[Pair, float | None], pair: Pair) -> str:
+    if pair not in seconds:
+        return " "
+    taken = seconds[pair]
+    return "–" if taken is None else f"{taken:.1f}"
