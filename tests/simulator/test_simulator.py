@@ -59,7 +59,7 @@ def test_a_seed_that_failed_once_fails_no_more(seed: int) -> None:
     run("--seed", str(seed))
 
 
-@pytest.mark.parametrize("seed", [1, 12, 88])
+@pytest.mark.parametrize("seed", [1, 12, 88, 115, 188])
 def test_one_seed_always_takes_the_same_steps(seed: int) -> None:
     words = ("--seed", str(seed), "--trace")
     assert run(*words) == run(*words)
