@@ -203,4 +203,4 @@ def test_what_fails_is_told_with_what_to_do(
     assert install(monkeypatch, "--install", "--uninstall") == 2
     monkeypatch.setattr(sys, "platform", "win32")
     assert install(monkeypatch, "--install") == 2
-    assert "no services of this system" in capsys.readouterr().err
+    assert "cannot install a service on this system" in capsys.readouterr().err
