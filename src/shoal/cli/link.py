@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from shoal.cli.options import Command, check_places, fields_of
+from shoal.cli.output import root_fields
 from shoal.errors import UsageError
 
 __all__ = ["link"]
@@ -42,8 +43,5 @@ async def link(places: tuple[str, ...], **options: Any) -> None:
             str(found),
             event="complete",
             link=str(found),
-            name=root.name,
-            size=root.size,
-            chunk_size=root.chunk_size,
-            files=root.file_count,
+            **root_fields(root),
         )

@@ -19,6 +19,7 @@ from shoal.errors import DiskFullError, ShoalError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from shoal.cli.status import Status
+    from shoal.core.manifest.root import Root
     from shoal.core.report.events import Notice
 
 __all__ = [
@@ -28,11 +29,22 @@ __all__ = [
     "ReaderGoneError",
     "explain_output_error",
     "printable",
+    "root_fields",
     "write_message",
     "writing_output",
 ]
 
 SCHEMA_VERSION = 1  # of the JSON lines
+
+
+def root_fields(root: "Root") -> dict[str, Any]:
+    """Return the fields that describe a sealed share in an event."""
+    return {
+        "name": root.name,
+        "size": root.size,
+        "chunk_size": root.chunk_size,
+        "files": root.file_count,
+    }
 
 
 class ReaderGoneError(ShoalError):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.cli.options import Command
+from shoal.cli.output import Output, root_fields
 from shoal.errors import NetworkError, ShoalError, UsageError
 
 if TYPE_CHECKING:
-    from shoal.cli.output import Output
     from shoal.cli.page import ShowOnPage
     from shoal.node.node import Node
     from shoal.storage.catalogue_entry import Entry
@@ -38,7 +38,6 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
     """
     # Not from a file: the service would install itself in place of sharing.
     if {"install", "uninstall"} & options["given"].keys():
-        from shoal.cli.output import Output
         from shoal.cli.service import install, uninstall
 
         if {"install", "uninstall"} <= options["given"].keys():
@@ -166,10 +165,7 @@ class _Seeder:
             link=str(entry.link),
             path=str(entry.path),
             port=share.port,
-            name=root.name,
-            size=root.size,
-            chunk_size=root.chunk_size,
-            files=root.file_count,
+            **root_fields(root),
             verified=True,
         )
 

@@ -13,12 +13,11 @@ import click
 
 from shoal.cli.background import continue_in_child, leave_terminal
 from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
-from shoal.cli.output import Line
+from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
-    from shoal.cli.output import Output
     from shoal.node.node import Node
     from shoal.swarm.operations import SealedShare
 
@@ -136,10 +135,7 @@ def _print_link(
         link=str(share.link),
         **code,
         port=share.port,
-        name=root.name,
-        size=root.size,
-        chunk_size=root.chunk_size,
-        files=root.file_count,
+        **root_fields(root),
         verified=True,
         **process,
     )

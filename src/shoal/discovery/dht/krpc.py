@@ -111,10 +111,8 @@ def build_get_peers(
 
     If it `wants_both`, nodes of both families are requested (BEP 32, want).
     """
-    arguments: dict[bytes, BencodeInput] = {b"id": node_id, b"info_hash": topic}
-    if wants_both:
-        arguments[b"want"] = _BOTH_FAMILIES
-    return _build_query(b"get_peers", tid, arguments)
+    asked: dict[bytes, BencodeInput] = {b"id": node_id, b"info_hash": topic}
+    return _build_query(b"get_peers", tid, asked | _want(wants_both))
 
 
 def build_find_node(
@@ -124,10 +122,12 @@ def build_find_node(
 
     If it `wants_both`, nodes of both families are requested (BEP 32, want).
     """
-    arguments: dict[bytes, BencodeInput] = {b"id": node_id, b"target": target}
-    if wants_both:
-        arguments[b"want"] = _BOTH_FAMILIES
-    return _build_query(b"find_node", tid, arguments)
+    asked: dict[bytes, BencodeInput] = {b"id": node_id, b"target": target}
+    return _build_query(b"find_node", tid, asked | _want(wants_both))
+
+
+def _want(both: bool) -> dict[bytes, BencodeInput]:
+    return {b"want": _BOTH_FAMILIES} if both else {}
 
 
 def build_announce_peer(
