@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from shoal.core.crypto.keys import derive_keys
 from shoal.core.names.address import Address
 from shoal.errors import NetworkError
 from shoal.transport.sealed.bound import can_share, connect_from
 from shoal.transport.sealed.port import Port
+
+KEYS = derive_keys(bytes(range(32)))
 
 pytestmark = pytest.mark.skipif(not can_share, reason="no SO_REUSEPORT")
 
@@ -52,7 +55,7 @@ async def test_a_node_dials_from_its_listening_port(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS):
             assert await target.port() == node.port
 
 
@@ -60,9 +63,9 @@ async def test_a_second_connection_to_an_address_is_from_another_port(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS):
             assert await target.port() == node.port
-            with await connect_from(node.port, target.address):
+            with await connect_from(node.port, target.address, KEYS):
                 assert await target.port() != node.port
 
 
@@ -71,7 +74,7 @@ async def test_a_port_that_another_program_has_is_not_used(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with await connect_from(taken, target.address):
+        with await connect_from(taken, target.address, KEYS):
             assert await target.port() != taken
 
 
@@ -79,7 +82,7 @@ async def test_two_nodes_cannot_listen_on_one_port_even_while_one_dials(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS):
             with pytest.raises(NetworkError, match="in use"):
                 Port(["127.0.0.1"], node.port)
 
@@ -88,7 +91,7 @@ async def test_a_node_listens_again_on_a_port_that_it_dials_from(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS):
             accepting = list(node._accepting.values())
             node.listen_on([])
             await asyncio.wait(accepting)
@@ -102,4 +105,4 @@ async def test_an_address_that_refuses_is_reported() -> None:
         closed = Address(*server.getsockname()[:2])
     async with listening() as node:
         with pytest.raises(ConnectionRefusedError):
-            await connect_from(node.port, closed)
+            await connect_from(node.port, closed, KEYS)

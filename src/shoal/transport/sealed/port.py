@@ -9,7 +9,8 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
@@ -19,6 +20,7 @@ from shoal.core.crypto.knock import (
     KnockMemory,
     handshake_start,
 )
+from shoal.core.crypto.noise import Opened
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
@@ -67,6 +69,7 @@ class Port(SealedListener):
                 threads=self._threads,
                 knocks=self._knocks,
                 port=self.port,
+                on_unopened=self._on_unopened,
             )
 
         return dial
@@ -120,6 +123,16 @@ class Port(SealedListener):
             if not outcome.cancel() and not outcome.cancelled():
                 outcome.exception()
 
+    def _on_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+        """Find out whether a peer that we dial dials us for another of our shares."""
+        self._run(self._take_unopened(knocking, knock), None)
+
+    async def _take_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+        found = await self._recognise(knock)
+        if found is not None:
+            share, opened = found
+            knocking.cross(opened, partial(self._pass_to, share))
+
     def _accept_at(self, host: str, listening: socket.socket) -> None:
         share_port(listening)
         super()._accept_at(host, listening)
@@ -135,6 +148,7 @@ async def dial_sealed(
     within: float = DIAL_TIME,
     knocks: KnockMemory | None = None,
     port: int | None = None,
+    on_unopened: "Callable[[_Knocking, bytes], None] | None" = None,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
@@ -143,7 +157,8 @@ async def dial_sealed(
     client sends nothing but the knock until the server has proven that it knows the
     id. `factory` is called then, and may raise `PeerError` to refuse the peer. Large
     amounts of data are encrypted in `threads`. With a `port`, which this node listens
-    on, global addresses are dialled from it, for `PUNCH_TIME`.
+    on, global addresses are dialled from it, for `PUNCH_TIME`. `on_unopened` gets what
+    a peer has sent that may be a knock for another share.
 
     Raises `SelfConnectionError` if this node itself answered (forget the address),
     `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
@@ -156,11 +171,11 @@ async def dial_sealed(
     handshake = DialHandshake(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
-    knocking = _Knocking(address, handshake, factory, outcome, threads)
+    knocking = _Knocking(address, handshake, factory, outcome, threads, on_unopened)
     try:
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
-                sock = await connect_from(port, address)
+                sock = await connect_from(port, address, keys)
                 await loop.create_connection(lambda: knocking, sock=sock)
             async with reaching(address, within):
                 return await outcome
@@ -186,12 +201,15 @@ class _Knocking(asyncio.BufferedProtocol):
         factory: Callable[[ProvenPeer], P],
         outcome: "asyncio.Future[P]",
         threads: Executor | None,
+        on_unopened: "Callable[[_Knocking, bytes], None] | None" = None,
     ) -> None:
         self._address = address
         self._handshake = handshake
-        self._factory = factory
+        self._factory: Callable[[ProvenPeer], Any] = factory
         self._outcome = outcome
         self._threads = threads
+        self._on_unopened = on_unopened
+        self._deadline: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -216,12 +234,36 @@ class _Knocking(asyncio.BufferedProtocol):
         assert self._transport is not None
         try:
             reply, greeted = self._handshake.receive(bytes(self._buffer[:nbytes]))
-            if greeted is None:
-                self._transport.write(reply)
-            else:
+            if greeted is not None:
                 self._hand_over(self._transport, greeted, reply)
+                return
         except PeerError as error:
             self._fail(error)
+            return
+        self._transport.write(reply)
+        knock = self._handshake.unopened
+        if knock is not None and self._on_unopened is not None:
+            self._on_unopened(self, knock)
+
+    def cross(self, opened: Opened, factory: Factory) -> None:
+        """Go on with a peer that has dialled for another share of this node.
+
+        If we are the server now, the connection gets the protocol that the `factory` of
+        that share makes, and the dial has failed.
+        """
+        if self._handshake.unopened is None or self._transport is None:
+            return
+        try:
+            self._transport.write(self._handshake.cross(opened))
+        except PeerError as error:
+            self._fail(error)
+            return
+        if not self._handshake.is_client:
+            self._factory = lambda peer: factory(peer._replace(is_server=False))
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(DIAL_TIME, self.abort)
+            problem = f"{self._address} dialled us at the same time, for another share"
+            self._report(PeerError(problem))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report that the connection ended before the answer was complete."""
@@ -231,12 +273,17 @@ class _Knocking(asyncio.BufferedProtocol):
 
     def _fail(self, error: PeerError) -> None:
         self.abort()
+        self._report(error)
+
+    def _report(self, error: PeerError) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
 
     def _hand_over(
         self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
     ) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
         # No peername if the peer has gone already.
         name = transport.get_extra_info("peername") or ("", 0)
         peer = ProvenPeer(
