@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shoal.config.arguments import FetchOptions as FetchOptions
     from shoal.config.arguments import ShareOptions as ShareOptions
     from shoal.config.settings import Settings as Settings
-    from shoal.core.manifest.file_table import File as File
+    from shoal.core.manifest.file_tree import File as File
     from shoal.core.manifest.listing import Stat as Stat
     from shoal.core.manifest.manifest import Manifest as Manifest
     from shoal.core.names.address import Address as Address

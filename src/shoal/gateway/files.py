@@ -10,7 +10,7 @@ from email.utils import formatdate
 
 from aiohttp import web
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import children
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError

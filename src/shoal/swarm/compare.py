@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.units import format_count
 from shoal.errors import ShoalError, UnfinishedError, VerificationError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, WholeFile
 from shoal.storage.download.completed import open_verified_target
