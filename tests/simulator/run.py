@@ -22,7 +22,6 @@ import shoal.channel.operations
 import shoal.channel.servers
 import shoal.core.crypto.noise
 import shoal.swarm.member
-import shoal.transport.sealed.bound
 import shoal.transport.sealed.port
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
@@ -308,7 +307,7 @@ def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
         patch.object(channel.servers, "dial", partial(dial_open, network)),
         patch.object(channel.operations, "Listener", partial(SimListener, network)),
         patch.object(channel.operations, "encode_handshake", make_handshake),
-        patch.object(sealed.bound, "_connect", partial(open_socket, network)),
+        patch.object(sealed.port, "_connect", partial(open_socket, network)),
         patch.object(sealed.port, "connect", partial(connect, network)),
         patch.object(sealed.port, "_Knocking", SimKnocking),
     ]

@@ -75,8 +75,8 @@ def leave_terminal(output: Output, identity: bytes) -> None:
     Raises `StoreError` if the note cannot be written.
     """
     from shoal.storage.background import note_background, open_log
-    from shoal.storage.catalogue import user_home
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     disk, home = Disk(), user_home()
     note_background(home, identity, disk)
@@ -113,8 +113,8 @@ def stop(what: str, **options: Any) -> None:
     from shoal.core.names.link_text import looks_like_link
     from shoal.storage.background import running_in_background
     from shoal.storage.background import stop as stop_process
-    from shoal.storage.catalogue import user_home
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     output, disk = Output.from_options(options), Disk()
     what = read_link(what).strip()

@@ -1,23 +1,51 @@
 """Open files of shares as fsspec has them, and copies of them on the local disk."""
 
+import errno
 import io
 import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from functools import partialmethod
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeAlias
 
+from fsspec import AbstractFileSystem
 from fsspec.caching import BaseCache, caches
 from fsspec.callbacks import Callback
 
-from shoal.blocking.file import BlockingFile
+from shoal.blocking.file import READ_ONLY, BlockingFile
 from shoal.blocking.loop_thread import LoopThread
 from shoal.core.names.link import Link
 
 if TYPE_CHECKING:
     from shoal.integrations.fsspec import ShoalFileSystem
 
-__all__ = ["Place", "ShoalFile", "copy_to", "write_copy"]
+__all__ = [
+    "Place",
+    "ReadOnlyFileSystem",
+    "ShoalFile",
+    "copy_to",
+    "read_only",
+    "write_copy",
+]
+
+
+def read_only() -> OSError:
+    """Return the error of a call that would write."""
+    return OSError(errno.EROFS, READ_ONLY)
+
+
+class ReadOnlyFileSystem(AbstractFileSystem):
+    """Refuse to write: fsspec would try it, or do nothing and report no error."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise read_only()
+
+    # They take whatever their callers pass.
+    _any = partialmethod(_refuse)
+    mkdir = makedirs = rmdir = touch = put = put_file = pipe = pipe_file = _any
+    rm = rm_file = _rm = cp_file = copy = mv = write_text = write_bytes = _any
+
 
 READ_SIZE = 64 * 1024  # bytes; the unit of a cache type of fsspec
 COPY_SIZE = 1024 * 1024  # bytes read at once for a local copy

@@ -20,8 +20,8 @@ from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, UsageError, option, told
 from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
-from shoal.storage.catalogue import user_home
 from shoal.storage.catalogue_entry import Entry
+from shoal.storage.home import user_home
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.shared.spool import spool
 from shoal.swarm.build_share import (

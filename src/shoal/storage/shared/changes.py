@@ -1,18 +1,23 @@
-"""Notice that shared files change after they were hashed.
+"""Notice that shared files change after they were hashed, and read many small ones.
 
 `FileChanges` compares each file with its state at the time of the scan. Changes that
 keep its size and mtime (some made through mmap) are not noticed here; the receiver
 verifies each chunk anyway.
+
+To keep very many small files open is impossible, and to open one with the checks of
+`OpenFiles` takes longer than to read it. So `SmallFiles` opens each, reads it whole and
+closes it; its state is compared together with those of many others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from shoal.errors import StoreError
+from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.system import FileState
 from shoal.storage.extents import FileRange
-from shoal.storage.shared.scanned import ScannedFile
+from shoal.storage.shared.scanned import ScannedFile, ScannedFiles
 
-__all__ = ["FileChanges", "SharedFileChangedError"]
+__all__ = ["FileChanges", "SharedFileChangedError", "SmallFiles"]
 
 
 class SharedFileChangedError(StoreError):
@@ -95,3 +100,58 @@ class FileChanges:
             f"{self._files[number].location} {change}; chunks that no longer verify "
             "are not sent. Share it again."
         )
+
+
+_LARGEST = 64 * 1024  # bytes; larger files are not read whole
+_BATCH = 1000  # files whose states are compared together
+
+
+class SmallFiles:
+    """Read the small files of a share that has more files than may be open."""
+
+    def __init__(self, files: ScannedFiles, disk: Disk) -> None:
+        """Read from these files."""
+        self._files = files
+        self._sizes = files.sizes
+        self._disk = disk
+
+    def read(
+        self, ranges: Sequence[FileRange], *, are_compared: bool
+    ) -> dict[int, bytes]:
+        """Return all bytes of the small files among those of `ranges`, by number.
+
+        If they `are_compared`, those that are not in their first states are left out.
+        """
+        sizes = self._sizes
+        small = [number for number, _, _ in ranges if sizes[number] <= _LARGEST]
+        files = self._files.whole(small, are_compared=are_compared)
+        found = self._disk.read_whole(files)
+        return {
+            number: data
+            for number, data in zip(small, found, strict=True)
+            if data is not None
+        }
+
+    def read_chunk(self, ranges: Sequence[FileRange]) -> bytes | None:
+        """Return a chunk of small files, unverified; None if the files are not small.
+
+        To verify such a chunk takes less time than to keep its files open and compare
+        their states, and proves more.
+        """
+        found = self.read(ranges, are_compared=False)
+        if len(found) < len(ranges):
+            return None
+        return b"".join(
+            [found[number][offset : offset + size] for number, size, offset in ranges]
+        )
+
+    def suspects(self) -> Iterator[int]:
+        """Yield the files that are perhaps not in their first states any more."""
+        files = self._files
+        for start in range(0, len(files), _BATCH):
+            end = min(start + _BATCH, len(files))
+            found = self._disk.states_at(files.locations(start, end))
+            states = zip(found, files.states(start, end), strict=True)
+            for number, (now, first) in enumerate(states, start):
+                if now is None or not now.is_same_state(first):
+                    yield number

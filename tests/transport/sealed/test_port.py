@@ -12,8 +12,7 @@ import pytest
 
 from shoal.core.names.address import Address
 from shoal.errors import NetworkError
-from shoal.transport.sealed.bound import can_share, connect_from
-from shoal.transport.sealed.port import Port
+from shoal.transport.sealed.port import Port, can_share, connect_from
 
 pytestmark = pytest.mark.skipif(not can_share, reason="no SO_REUSEPORT")
 
