@@ -28,14 +28,17 @@ from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
 from shoal.errors import UsageError
 from shoal.integrations.fsspec_file import (
+    DATE,
+    Info,
     Place,
     ReadOnlyFileSystem,
+    ShareTree,
     ShoalFile,
     copy_to,
+    inner_path,
     read_only,
     write_copy,
 )
-from shoal.integrations.share_tree import DATE, Info, ShareTree, inner_path
 from shoal.node.node import Node
 
 __all__ = ["ShoalFile", "ShoalFileSystem"]

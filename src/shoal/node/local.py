@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.storage.catalogue_entry import Entry
     from shoal.swarm.build_share import Given
-    from shoal.swarm.compare import Comparison
+    from shoal.swarm.copies import Comparison
     from shoal.swarm.member import Registry
     from shoal.swarm.operations import SealedShare
 

@@ -33,8 +33,7 @@ from shoal.swarm.build_share import (
     first_file,
     how_made,
 )
-from shoal.swarm.compare import Comparison, compare_target
-from shoal.swarm.copies import is_there, open_verified
+from shoal.swarm.copies import Comparison, compare_target, is_there, open_verified
 from shoal.swarm.member import Member, Registry, ServedShare
 
 __all__ = [
