@@ -14,13 +14,13 @@ from shoal.codes import redeem as redeeming
 from shoal.codes.exact_stream import ExactStream
 from shoal.codes.offer import MAX_EXCHANGES
 from shoal.codes.redeem import MAX_PROOFS
+from shoal.core.crypto.pake import PROOF_SIZE
 from shoal.core.limits import MAX_GUESSES
 from shoal.core.names.address import Address
 from shoal.core.names.code import Code
 from shoal.core.names.link import Link
 from shoal.core.session.code_exchange import (
     GREETING_SIZE,
-    PROOF_SIZE,
     VERDICT_SIZE,
     ReceiverExchange,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from shoal.core.limits import INTRODUCTION_PERIOD, MAX_INTRODUCED_PORTS, MAX_PUNCHES
+from shoal.core.dials import INTRODUCTION_PERIOD, MAX_INTRODUCED_PORTS, MAX_PUNCHES
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.transfer.dialler import MAX_DIALS

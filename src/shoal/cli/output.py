@@ -32,9 +32,22 @@ __all__ = [
     "root_fields",
     "write_message",
     "writing_output",
+    "USUAL_SIZE",
+    "size_of_terminal",
 ]
 
 SCHEMA_VERSION = 1  # of the JSON lines
+USUAL_SIZE = (80, 24)  # columns and lines of a terminal that does not tell
+
+
+def size_of_terminal(fd: int) -> os.terminal_size:
+    """Return the size of a terminal; raises `OSError` if it was closed.
+
+    A serial line, or the terminal of a container, may say 0 for what it does not know.
+    """
+    found = os.get_terminal_size(fd)
+    columns, lines = (a or b for a, b in zip(found, USUAL_SIZE, strict=True))
+    return os.terminal_size((columns, lines))
 
 
 def root_fields(root: "Root") -> dict[str, Any]:

@@ -90,9 +90,10 @@ class _Seeder:
         show: "ShowOnPage",
         tasks: asyncio.TaskGroup,
     ) -> None:
-        from shoal.storage.catalogue import Catalogue, user_home
+        from shoal.storage.catalogue import Catalogue
         from shoal.storage.catalogue_watch import CatalogueWatch
         from shoal.storage.disk.disk import Disk
+        from shoal.storage.home import user_home
 
         self.shares: list[SealedShare] = []
         """What is shared now."""

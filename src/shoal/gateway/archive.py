@@ -23,7 +23,7 @@ from zipfile import ZIP64_LIMIT, ZipFile, ZipInfo
 from aiohttp import web
 
 from shoal.core.manifest.collisions import problem_of_all
-from shoal.core.manifest.file_table import File, folder_range
+from shoal.core.manifest.file_tree import File, folder_range
 from shoal.core.manifest.listing import list_files
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey

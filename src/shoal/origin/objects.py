@@ -21,7 +21,7 @@ from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import MIN_RATE
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.origin.parts import Block, OriginFileError, Part
-from shoal.origin.responses import limited
+from shoal.origin.session import limited
 
 __all__ = ["ObjectReader"]
 

@@ -33,12 +33,12 @@ from shoal.errors import ShoalError, UsageError, option
 from shoal.origin.parts import Part
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
+from shoal.storage.home import user_secret
 from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
-from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.shared.spool import Spooled, SpooledFile, remove_spooled
 from shoal.swarm.served_hashes import verify_by

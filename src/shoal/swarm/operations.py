@@ -20,8 +20,8 @@ from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, UsageError, option, told
 from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
-from shoal.storage.catalogue import user_home
 from shoal.storage.catalogue_entry import Entry
+from shoal.storage.home import user_home
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.shared.spool import spool
 from shoal.swarm.build_share import (
@@ -33,8 +33,7 @@ from shoal.swarm.build_share import (
     first_file,
     how_made,
 )
-from shoal.swarm.compare import Comparison, compare_target
-from shoal.swarm.copies import is_there, open_verified
+from shoal.swarm.copies import Comparison, compare_target, is_there, open_verified
 from shoal.swarm.member import Member, Registry, ServedShare
 
 __all__ = [

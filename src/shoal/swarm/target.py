@@ -13,7 +13,7 @@ from pathlib import Path
 from shoal.config.arguments import FetchOptions
 from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey

@@ -25,12 +25,11 @@ from shoal.core.crypto.knock import (
     handshake_start,
 )
 from shoal.core.crypto.noise import Opened, Start, open_first
-from shoal.core.limits import HostLimit
+from shoal.core.host_limits import MAX_HALF_OPEN, HalfOpen, HostLimit
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, UsageError
 from shoal.net.socket_names import host_of
 from shoal.transport.listen import PortListener, file_limit
-from shoal.transport.sealed.half_open import MAX_HALF_OPEN, HalfOpen
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Factory, ProvenPeer
 

@@ -12,10 +12,10 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.knock import (
     NODE_ID_SIZE,
+    DialHandshake,
     Greeted,
     KnockMemory,
     handshake_start,
