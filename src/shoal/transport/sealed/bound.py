@@ -11,7 +11,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from shoal.core.crypto.keys import Keys, expand
@@ -52,13 +52,15 @@ def aside_port(port: int, keys: Keys) -> int:
     return FIRST_ASIDE + int.from_bytes(made, "big") % ASIDE_PORTS
 
 
-async def connect_from(port: int, address: Address, keys: Keys) -> socket.socket:
+async def connect_from(
+    port: int, address: Address, keys: Keys, listen_aside: Callable[[int], None]
+) -> socket.socket:
     """Return a socket that is connected to an IP address, if possible from `port`.
 
     If that port has a connection to the address already, for another share, the peer
-    may be dialling us from its port aside: it is dialled there from ours, and at
-    `address` from any port, and the first connection is used. Raises `OSError` if the
-    address cannot be reached.
+    may know us by our port aside: it is dialled from there at its own one, and at
+    `address` from any port, and the first connection is used. `listen_aside` lets it
+    dial us. Raises `OSError` if the address cannot be reached.
     """
     if can_share:
         try:
@@ -66,10 +68,10 @@ async def connect_from(port: int, address: Address, keys: Keys) -> socket.socket
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
-        aside = Address(address.host, aside_port(address.port, keys))
-        return await _first_of(
-            _connect(0, address), _knock_aside(aside_port(port, keys), aside)
-        )
+        ours = aside_port(port, keys)
+        theirs = Address(address.host, aside_port(address.port, keys))
+        listen_aside(ours)
+        return await _first_of(_connect(0, address), _knock_aside(ours, theirs))
     return await _connect(0, address)
 
 
