@@ -86,7 +86,7 @@ async def get_open(
 
 def _make_folder(folder: str) -> None:
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import make_directories
+    from shoal.storage.disk.own_folders import make_directories
 
     make_directories(Disk(), Path(os.path.abspath(folder)), is_private=False)
 

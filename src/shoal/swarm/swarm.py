@@ -23,7 +23,8 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import DownloadEvent
-from shoal.core.report.stall import Search, StallTimer
+from shoal.core.report.stall import Search
+from shoal.core.report.stall_timer import StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import ShoalError, first_error

@@ -5,15 +5,14 @@ The rules are those of "Open channels" in docs/protocol.md.
 
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.names.channel_id import Channel
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    Session,
-    SessionState,
     keep_chunk,
 )
+from shoal.core.session.session import Session, SessionState
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.handshake import check_handshake, check_sizes
 from shoal.core.wire.messages import (
