@@ -78,7 +78,7 @@ _NAMES = {
     "channel.operations": "OpenShare",
     "config.arguments": "FetchOptions ShareOptions",
     "config.settings": "Settings",
-    "core.manifest.file_table": "File",
+    "core.manifest.file_tree": "File",
     "core.manifest.listing": "Stat",
     "core.manifest.manifest": "Manifest",
     "core.names.address": "Address",

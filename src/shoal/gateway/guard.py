@@ -22,10 +22,10 @@ from shoal.gateway.hosts import AllowedHosts
 from shoal.gateway.request import parse_target, refusal
 
 __all__ = [
-    "ConnectionLimiter",
     "HEADER_TIME",
     "MAX_KNOWN",
     "MAX_STRANGERS",
+    "ConnectionLimiter",
     "make_guard",
     "protect",
 ]

@@ -41,15 +41,15 @@ from shoal.errors import NotAHolderError, ProtocolError, SelfConnectionError
 __all__ = [
     "ANSWER_SIZE",
     "CONFIRMATION_SIZE",
+    "KNOCK_SIZE",
+    "MAX_KNOCKS",
+    "NODE_ID_SIZE",
+    "VERSIONS",
     "ClientHandshake",
     "DialHandshake",
     "Greeted",
-    "KNOCK_SIZE",
     "KnockMemory",
-    "MAX_KNOCKS",
-    "NODE_ID_SIZE",
     "ServerHandshake",
-    "VERSIONS",
     "handshake_start",
 ]
 

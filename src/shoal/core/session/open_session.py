@@ -41,17 +41,11 @@ class OpenServerSession(Session):
     """Serve one client of an open channel."""
 
     TRANSITIONS = {
-        SessionState.SERVING: {
-            Request: SessionState.SERVING,
-            Info: SessionState.SERVING,
-        },
+        SessionState.SERVING: dict.fromkeys((Request, Info), SessionState.SERVING),
     }
 
     def __init__(
-        self,
-        chunks: Chunks,
-        handshake: bytes | None,
-        pool: BufferPool | None = None,
+        self, chunks: Chunks, handshake: bytes | None, pool: BufferPool | None = None
     ) -> None:
         """Begin; a hash channel's session first sends `handshake`, a whole frame."""
         super().__init__(SessionState.SERVING, decode_message, CONTROL_LIMIT, pool)

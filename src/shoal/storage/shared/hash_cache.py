@@ -45,14 +45,14 @@ from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = [
-    "BlockFile",
-    "BlockFolder",
     "FEW_FILES",
-    "HashCache",
     "MAX_BYTES",
     "MAX_ENTRIES",
     "RECENT_NS",
     "SMALL",
+    "BlockFile",
+    "BlockFolder",
+    "HashCache",
     "are_worth_keeping",
     "hash_files",
     "state_key",
