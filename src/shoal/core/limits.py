@@ -10,8 +10,6 @@ from shoal.errors import ProtocolError
 __all__ = [
     "MAX_GUESSES",
     "MAX_ORIGIN_FETCHES",
-    "MAX_WAIT",
-    "OVERHEAD_LIMIT",
     "LeakyBucket",
     "MessageLimit",
     "OverheadLimit",
@@ -69,8 +67,7 @@ class RateLimit(LeakyBucket):
         self._rate = rate or 1.0
         self.is_limited = rate is not None
         # What the former rate allowed must not take an hour at the new one.
-        allowed = self._rate * RATE_BURST if self.is_limited else 0.0
-        self.level = min(self.level, allowed)
+        self.level = min(self.level, self._rate * RATE_BURST)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next bytes may be moved, or until to ask again.
