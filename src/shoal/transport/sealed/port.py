@@ -18,14 +18,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar, cast
 
+from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.knock import (
-    NODE_ID_SIZE,
-    DialHandshake,
-    Greeted,
-    KnockMemory,
-    handshake_start,
-)
+from shoal.core.crypto.knock import NODE_ID_SIZE, Greeted, KnockMemory, handshake_start
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
