@@ -15,7 +15,7 @@ from shoal.core.names.link import Link
 from shoal.core.names.origin_url import parse_origins
 from shoal.core.report.events import DownloadEvent, PeerLeft, Started
 from shoal.node.node import Node
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 
 __all__ = [
     "PATIENCE",

@@ -14,7 +14,7 @@ from shoal.node.node import Node
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.system import translate
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 from tests.helpers.fetching import here
 
 BLOCK = 65_536

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.core.report.events import DownloadEvent
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["NOT_IN_CHANNELS", "facts_of", "get_open", "get_sealed"]
 

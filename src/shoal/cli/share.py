@@ -25,7 +25,7 @@ from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["share"]
 
