@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from shoal.swarm.copies import Comparison as Comparison
     from shoal.swarm.copies import Difference as Difference
     from shoal.swarm.fetch import FetchResult as FetchResult
-    from shoal.swarm.operations import SealedShare as SealedShare
+    from shoal.swarm.share import SealedShare as SealedShare
 
 _NAMES = {
     "blocking.calls": "BlockingShare fetch open share",
@@ -78,7 +78,7 @@ _NAMES = {
     "channel.operations": "OpenShare",
     "config.arguments": "FetchOptions ShareOptions",
     "config.settings": "Settings",
-    "core.manifest.file_table": "File",
+    "core.manifest.file_tree": "File",
     "core.manifest.listing": "Stat",
     "core.manifest.manifest": "Manifest",
     "core.names.address": "Address",
@@ -94,7 +94,7 @@ _NAMES = {
     "reading.file": "AsyncFile",
     "swarm.copies": "Comparison Difference",
     "swarm.fetch": "FetchResult",
-    "swarm.operations": "SealedShare",
+    "swarm.share": "SealedShare",
 }
 """The public names, by the module that defines them."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from errno import EADDRNOTAVAIL
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from shoal.core.crypto.knock import DialHandshake, KnockMemory
+from shoal.core.crypto.crossing import DialHandshake
+from shoal.core.crypto.knock import KnockMemory
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transport.sealed.proven import Factory, ProvenPeer

@@ -14,7 +14,7 @@ from shoal.storage.background import note_background, running_in_background
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import opened_own
+from shoal.storage.disk.own_folders import opened_own
 from shoal.storage.home import user_secret
 from shoal.storage.shared.hash_cache import LEAST_CHUNKS, BlockFolder, HashCache
 from tests.helpers.requirements import require

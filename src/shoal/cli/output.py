@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION",
+    "USUAL_SIZE",
     "Line",
     "Output",
     "ReaderGoneError",
     "explain_output_error",
     "printable",
     "root_fields",
+    "size_of_terminal",
     "write_message",
     "writing_output",
-    "USUAL_SIZE",
-    "size_of_terminal",
 ]
 
 SCHEMA_VERSION = 1  # of the JSON lines

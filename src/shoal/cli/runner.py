@@ -179,7 +179,7 @@ def _explain(signum: int, message: str) -> str:
 
 
 def _exit_now(signum: int, on_interrupt: Callable[[], str]) -> None:
-    """End the process because closing takes too long; the disk does not mind."""
+    """End the process because closing takes too long; data on the disk stays valid."""
     from shoal.cli.live import erase_shown
 
     erase_shown()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shoal.node.node import Node
     from shoal.storage.catalogue_entry import Entry
     from shoal.storage.catalogue_watch import Changes
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["seed"]
 

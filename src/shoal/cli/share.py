@@ -25,7 +25,7 @@ from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["share"]
 
@@ -153,7 +153,7 @@ def _print_link(
 def _write_link(path: str, link: str) -> None:
     """Write the link to a file that only this user can read, in place of an old one."""
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import write_new_file
+    from shoal.storage.disk.own_folders import write_new_file
 
     disk, folder = Disk(), os.path.dirname(path) or "."
     at = disk.open_directory(folder, follow=True)

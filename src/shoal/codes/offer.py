@@ -187,7 +187,7 @@ class OfferedCode:
                 stream.close()
                 await stream.until_closed()
         except (PeerError, TimeoutError):
-            pass  # whatever it did concerns no one
+            pass  # the code is still offered to others
         finally:
             if exchange is not None:
                 exchange.end()

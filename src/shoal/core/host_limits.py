@@ -6,6 +6,7 @@ connection is half-open from its acceptance to the last proof. There is a limit 
 all of them and one for each global address; at either limit the oldest is ended. So a
 flood evicts its own connections, while an honest peer, which needs milliseconds, gets
 in between (docs/threat-model.md).
+
 The owner of a `HalfOpen` ends the connections that it returns.
 """
 
@@ -124,7 +125,7 @@ class HostLimit:
     The listener counts handshakes that fail: any client that knows the link, or has
     recorded a knock, can make us answer without ever confirming its knock. A host may
     run any number of honest peers, because completed handshakes are not counted there.
-    A host at its limit may go on at `rate` until it stops.
+    A host at its limit is allowed `rate` more per second until it stops.
     """
 
     def __init__(

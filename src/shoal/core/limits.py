@@ -10,8 +10,6 @@ from shoal.errors import ProtocolError
 __all__ = [
     "MAX_GUESSES",
     "MAX_ORIGIN_FETCHES",
-    "MAX_WAIT",
-    "OVERHEAD_LIMIT",
     "LeakyBucket",
     "MessageLimit",
     "OverheadLimit",
@@ -29,9 +27,7 @@ MAX_PAUSES = 2  # longest pauses in a row; after the next excess the peer is cut
 OVERHEAD_LIMIT = 64 * 1024  # bytes of overhead that nothing has paid for
 OVERHEAD_RATE = 128 * 1024  # bytes per second: 7,000 messages of Noise
 PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of overhead
-
 MAX_GUESSES = 3  # wrong proofs until a code ends
-
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 
 
@@ -64,16 +60,14 @@ class RateLimit(LeakyBucket):
         super().__init__(rate or 1.0)
         self.is_limited = rate is not None
         """Whether there is a rate to keep."""
-        self._burst = self._rate * RATE_BURST
 
     def change(self, rate: float | None, now: float) -> None:
         """Allow another rate from now on; those that wait ask again soon."""
         self.leak(now)
         self._rate = rate or 1.0
         self.is_limited = rate is not None
-        self._burst = self._rate * RATE_BURST
         # What the former rate allowed must not take an hour at the new one.
-        self.level = min(self.level, self._burst) if self.is_limited else 0.0
+        self.level = min(self.level, self._rate * RATE_BURST)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next bytes may be moved, or until to ask again.
@@ -83,7 +77,7 @@ class RateLimit(LeakyBucket):
         if not self.is_limited:
             return 0.0
         self.leak(now)
-        return min(self.seconds_above(self._burst), MAX_WAIT)
+        return min(self.seconds_above(self._rate * RATE_BURST), MAX_WAIT)
 
     def take(self, size: int, now: float) -> None:
         """Count `size` bytes as moved; the next ones wait for any excess."""
@@ -97,10 +91,9 @@ class MessageLimit(LeakyBucket):
 
     Acting on any message costs time, and a million messages that request nothing hold
     up every other peer that the same thread serves. An honest peer sends only a few
-    messages for each chunk that it sends or receives. After each read we stop reading
-    from a peer that exceeds the limit for a while. Cutting it off at once would make
-    it reconnect; cutting it off never would keep a connection of which we cannot see
-    that the peer has hung up, because unread messages hide that.
+    messages for each chunk that it sends or receives. A peer that exceeds the limit is
+    not read from for a while: cut off at once, it would reconnect. It is cut off in the
+    end, because unread messages hide whether it has hung up.
     """
 
     def __init__(self) -> None:

@@ -18,9 +18,10 @@ from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import children, in_natural_order
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError
+from shoal.gateway.guard import refusal
 from shoal.gateway.mediatypes import disposition, media_type
 from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_response
-from shoal.gateway.request import names_of, parse_target, quoted, refusal
+from shoal.gateway.request import names_of, parse_target, quoted
 from shoal.gateway.sending import Sender, failure, read_blocks
 from shoal.gateway.shares import FEW_FILES, ServedShare
 

@@ -19,15 +19,16 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from shoal.gateway.hosts import AllowedHosts
-from shoal.gateway.request import parse_target, refusal
+from shoal.gateway.request import parse_target
 
 __all__ = [
-    "ConnectionLimiter",
     "HEADER_TIME",
     "MAX_KNOWN",
     "MAX_STRANGERS",
+    "ConnectionLimiter",
     "make_guard",
     "protect",
+    "refusal",
 ]
 
 METHODS = ("GET", "HEAD")
@@ -131,6 +132,14 @@ def _has_body_or_upgrade(request: web.Request) -> bool:
         # aiohttp ignores an upgrade to h2c but would act on others.
         or headers.get("Upgrade", "h2c").lower() != "h2c"
     )
+
+
+def refusal(status: int, text: str, *, close: bool = False) -> web.Response:
+    """Return an error response whose body is one sentence that gives the reason."""
+    response = web.Response(status=status, text=text + "\n")
+    if close:
+        response.force_close()
+    return response
 
 
 def _misdirected(hosts: AllowedHosts) -> web.Response:

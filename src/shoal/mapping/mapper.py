@@ -18,7 +18,7 @@ from shoal.mapping.methods import Probe, searches_of
 from shoal.mapping.packets import NONCE_SIZE
 from shoal.net.gateway import Gateway, find_gateway
 
-__all__ = ["Keeper", "MAX_PORTS", "Mapper", "renewal_wait"]
+__all__ = ["MAX_PORTS", "Keeper", "Mapper", "renewal_wait"]
 
 # A router may grant seconds only, to have us send without end.
 LEAST_WAIT = 60.0  # seconds to the next renewal, at least

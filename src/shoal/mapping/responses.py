@@ -16,9 +16,9 @@ from xml.parsers import expat
 from shoal.errors import ProtocolError
 
 __all__ = [
+    "MAX_RESPONSE",
     "Element",
     "HttpResponse",
-    "MAX_RESPONSE",
     "parse_elements",
     "parse_response",
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shoal.swarm.build_share import Given
     from shoal.swarm.copies import Comparison
     from shoal.swarm.member import Registry
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["LocalFiles"]
 

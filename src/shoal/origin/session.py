@@ -32,8 +32,8 @@ from shoal.core.schedule.origin_requests import ORIGIN_RUNS
 from shoal.errors import PeerError
 
 __all__ = [
-    "HttpSessions",
     "MAX_RESPONSE",
+    "HttpSessions",
     "TooMuchDataError",
     "TooMuchHeaderError",
     "limited",

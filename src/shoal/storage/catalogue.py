@@ -28,7 +28,7 @@ from shoal.core.names.link import Link
 from shoal.errors import ShoalError
 from shoal.storage.catalogue_entry import Entry, Made, decode, encode
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own, write_new_file
+from shoal.storage.disk.own_folders import make_directories, opened_own, write_new_file
 
 __all__ = ["Catalogue"]
 

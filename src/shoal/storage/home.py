@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shoal.errors import ForbiddenError, StoreError, TargetExistsError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own
+from shoal.storage.disk.own_folders import make_directories, opened_own
 
 __all__ = ["SECRET_SIZE", "user_home", "user_secret"]
 

@@ -20,15 +20,15 @@ from shoal.core.manifest.build import (
     check_paths,
     check_share_name,
 )
-from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.paths import find_problem
-from shoal.core.manifest.root import (
-    SALT_SIZE,
+from shoal.core.manifest.chunk_sizes import (
     check_chunk_count,
     check_sealed_chunk_size,
     choose_chunk_size,
 )
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.paths import find_problem
+from shoal.core.manifest.root import SALT_SIZE
 from shoal.errors import ShoalError, UsageError, option
 from shoal.origin.parts import Part
 from shoal.storage.catalogue_entry import Made

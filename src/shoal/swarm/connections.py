@@ -185,8 +185,8 @@ class Connections:
         await self._dial(address, self._factory(address, source))
 
     def _factory(self, address: Address, source: str) -> Factory:
-        # A peer's port is a claim: it must not keep us from an address that anyone but
-        # other peers has named.
+        # A peer's port is a claim: it must not keep us from an address that the user,
+        # the link or discovery has named.
         if source == SWARM and address in {peer.address for peer in self}:
             raise PeerError(f"{address} has dialled us")
         return lambda proven: self._make(proven, address, source)
@@ -247,7 +247,7 @@ class Connections:
 
         Of those that are not silent, the oldest that has transferred a chunk is kept,
         or the oldest if none has. The others are closed once it has transferred one,
-        if our share `is_complete`, or once all have been of no use for `USE_TIME`:
+        if our share `is_complete`, or once all have been idle for `USE_TIME`:
         before that, one of them may be with the honest node.
         """
         best: dict[bytes, Peer] = {}

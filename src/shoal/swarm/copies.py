@@ -51,7 +51,7 @@ class Holding(NamedTuple):
 
 
 def is_there(entry: Entry, disk: Disk) -> bool:
-    """Return True if the copy of an entry is complete, or has been."""
+    """Return True if the copy of an entry is complete, or was complete before."""
     return entry.made.is_complete or disk.state_at(entry.path) is not None
 
 

@@ -24,7 +24,7 @@ from shoal.errors import UnfinishedError, UsageError, told
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Data, Disk
-from shoal.storage.disk.folders import make_directories
+from shoal.storage.disk.own_folders import make_directories
 from shoal.storage.download.completed import (
     kept_chunks,
     open_completed,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.storage.disk.disk import Data, Disk, FileState, Name
+from shoal.storage.disk.disk import Data, Disk, Name
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.shared.hash_cache import (
     FEW_FILES,
     MAX_ENTRIES,

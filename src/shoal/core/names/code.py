@@ -13,7 +13,7 @@ from shoal.core.crypto.keys import Keys, derive_keys
 from shoal.core.names.link_text import bare_link, looks_like_code
 from shoal.errors import UsageError
 
-__all__ = ["Code", "WORDS", "complete_code", "complete_word", "make_code", "parse_code"]
+__all__ = ["WORDS", "Code", "complete_code", "complete_word", "make_code", "parse_code"]
 
 NUMBERS = range(1000, 10_000)
 PREFIX = 4  # letters that belong to one word only

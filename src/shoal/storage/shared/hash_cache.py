@@ -32,8 +32,9 @@ from shoal.core.crypto.hashes import DIGEST_SIZE
 from shoal.core.manifest.blocks import BLOCK_SIZE, block_count
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import ShoalError
-from shoal.storage.disk.disk import Data, Disk, FileState
-from shoal.storage.disk.folders import (
+from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.disk.file_state import FileState
+from shoal.storage.disk.own_folders import (
     is_prune_due,
     make_directories,
     opened_own,
@@ -44,14 +45,14 @@ from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = [
-    "BlockFile",
-    "BlockFolder",
     "FEW_FILES",
-    "HashCache",
     "MAX_BYTES",
     "MAX_ENTRIES",
     "RECENT_NS",
     "SMALL",
+    "BlockFile",
+    "BlockFolder",
+    "HashCache",
     "are_worth_keeping",
     "hash_files",
     "state_key",

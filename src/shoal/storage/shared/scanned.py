@@ -19,8 +19,8 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from shoal.errors import StoreError
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.many import WholeFile
-from shoal.storage.disk.system import FileState
 from shoal.storage.extents import FileRange
 
 if TYPE_CHECKING:

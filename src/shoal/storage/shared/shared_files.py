@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange, part_of
 from shoal.storage.shared.scan import endless, is_empty

@@ -241,7 +241,7 @@ class SealedListener(PortListener[_Stranger]):
         try:
             await self._admit(stranger, share, ServerHandshake(opened, self._node_id))
         except (OSError, PeerError):
-            stranger.accepted.close()  # whatever it did concerns no one
+            stranger.accepted.close()  # a stranger's fault is not reported
         finally:
             if not stranger.is_proven:
                 self._handshake_limit.add(stranger.host, self._loop.time())

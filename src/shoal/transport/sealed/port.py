@@ -12,14 +12,9 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
+from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.knock import (
-    NODE_ID_SIZE,
-    DialHandshake,
-    Greeted,
-    KnockMemory,
-    handshake_start,
-)
+from shoal.core.crypto.knock import NODE_ID_SIZE, Greeted, KnockMemory, handshake_start
 from shoal.core.crypto.noise import Opened
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
