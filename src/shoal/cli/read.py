@@ -11,8 +11,15 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import Command, link_and_path, link_argument, read_share
+from shoal.cli.options import (
+    Command,
+    link_and_path,
+    link_argument,
+    read_share,
+    warn_of_channel,
+)
 from shoal.cli.output import printable
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import UsageError
 
 __all__ = ["cat", "chunk", "info", "ls", "parse_span", "verify"]
@@ -189,8 +196,12 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
+    from shoal.core.names.channel_id import Channel
 
     share = read_share(text)
+    if isinstance(share, Channel):
+        refuse_meaningless(options, Case.CHANNEL)
+        warn_of_channel(share)
     async with open_node(options) as (node, _):
         data = await node.fetch_chunk(share, index)
         await BytesWriter().write(data)

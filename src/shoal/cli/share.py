@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.cli.background import continue_in_child, leave_terminal
-from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
+from shoal.cli.options import Command, check_places, fields_of
 from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
@@ -56,11 +57,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
             if code is not None:
                 return code
         return _share(places, options)
-    refuse_in_channel(
-        options,
-        *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background", "code", "follow-symlinks", "http", "metrics"),
-    )
+    refuse_meaningless(options, Case.CHANNEL)
     if len(places) > 1:
         raise UsageError("An open channel has one file; share one PATH.")
     return _share_open(Path(places[0]), options["open"] or None, options)
@@ -70,8 +67,7 @@ def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
     """Raise `UsageError` unless standard input can be shared with these options."""
     if len(places) > 1:
         raise UsageError("- shares standard input; share other paths separately.")
-    if options["open"] is not None:
-        raise UsageError("An open channel shares a file; name it in place of -.")
+    refuse_meaningless(options, Case.PIPE)
     if options["name"] is None:
         raise UsageError(
             "Standard input has no name; give it one with --name, as in --name x.tar."
@@ -99,6 +95,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         title = options["name"] if places == ("-",) else Path(places[0]).name
         with Reporter(output, title) as reporter:
             chosen = fields_of(ShareOptions, options)
+            if not options["code"]:
+                chosen["code_for"] = None  # from a variable or the file
             chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
             share = await node.share(given, on_progress=reporter.on_event, **chosen)

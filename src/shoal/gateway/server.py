@@ -15,10 +15,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.http_endpoint import HttpEndpoint
 from shoal.core.names.link import Link
 from shoal.gateway import connections, guard
 from shoal.gateway.archive import ArchiveRoutes
-from shoal.gateway.endpoint import LOOPBACK, HttpEndpoint, format_host, open_sockets
+from shoal.gateway.endpoint import LOOPBACK, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
 from shoal.gateway.hosts import allowed_hosts
 from shoal.gateway.page.events import EventStreams
