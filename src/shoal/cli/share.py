@@ -175,6 +175,9 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
         return  # a log is not the place for a link
     command = f"shoal get {share.code or shlex.quote(str(share.link))}"
     command += " -o OUT" if hides(root.name) else ""
+    if share.code:  # it cannot name a relay, as a link does
+        relays = (shlex.quote(str(relay)) for relay in node.settings.relays)
+        command += "".join(f" --relay {each}" for each in relays)
     output.say("On the other machine:")
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]

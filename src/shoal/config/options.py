@@ -171,7 +171,7 @@ OPTIONS = (
     Option("relay", ADDRESSES, ("link", *NETWORK), field="relays",
         help="Meet peers that cannot be reached at this transit relay of "
         "magic-wormhole, which sees only encrypted data; share also puts it into the "
-        "link (repeatable)."),
+        "link, but a receiver with a code has to name it, too (repeatable)."),
     Option("origin", ORIGINS, _SOURCES, field="origins",
         help="Web server or object store that has the same bytes, e.g. "
         "https://host/file or s3://bucket/ (repeatable)."),
