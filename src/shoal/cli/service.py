@@ -31,6 +31,8 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 {environment}Restart=on-failure
 RestartSec={restart}
+# That of a program which SIGTERM ends.
+SuccessExitStatus=143
 
 [Install]
 WantedBy=default.target
