@@ -74,6 +74,7 @@ def test_the_service_runs_shares_and_is_removed(
     assert manager.property(UNIT, "MainPID") != pid
 
     manager.run("systemctl", "--user", "stop", UNIT)
+    assert manager.property(UNIT, "ActiveState") == "inactive"
     assert manager.property(UNIT, "Result") == "success"  # not a failure
     manager.run("systemctl", "--user", "start", UNIT)
     removed = manager.run(*SHOAL, "seed", "--uninstall", env=env)
@@ -81,3 +82,16 @@ def test_the_service_runs_shares_and_is_removed(
     assert manager.property(UNIT, "LoadState") == "not-found"
     assert manager.property(UNIT, "ActiveState") == "inactive"
     assert not unit.exists()
+
+
+@pytest.mark.long
+def test_a_service_that_does_not_start_is_removed_again(
+    manager: UserManager, namespace: Namespace, tmp_path: Path
+) -> None:
+    env = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
+    words = ("seed", "--install", "--http", "192.0.2.1:1")  # not of this machine
+    failed = manager.run(*SHOAL, *words, env=env)
+    assert failed.returncode == 1
+    assert "The service did not start, and is removed again." in failed.stderr
+    assert manager.property(UNIT, "LoadState") == "not-found"
+    assert not (tmp_path / ".config/systemd/user" / UNIT).exists()

@@ -50,6 +50,7 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
 async def _seed(options: dict[str, Any]) -> None:
     from shoal.cli.page import open_page
     from shoal.cli.runner import open_node
+    from shoal.cli.service import tell_started
     from shoal.cli.serving import report_until_cancelled
 
     async with (
@@ -57,6 +58,7 @@ async def _seed(options: dict[str, Any]) -> None:
         open_page(node, output, options) as show,
         asyncio.TaskGroup() as tasks,
     ):
+        tell_started()
         seeder = _Seeder(node, output, show, tasks)
         await seeder.look()
         if seeder.shares:

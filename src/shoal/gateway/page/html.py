@@ -86,8 +86,13 @@ class PageRoutes:
         self,
         shares: Sequence[ServedShare],
         sample: Callable[[], Sequence[ShareView]],
+        count_others: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Show `shares`; `sample` returns the current view of each."""
+        """Show `shares`; `sample` returns the current view of each.
+
+        `count_others` returns how many shares there are that the page does not show.
+        """
+        self._count_others = count_others
         self._shares = shares
         self._sample = sample
         self._details: dict[int, ShareDetails] = {}
@@ -101,7 +106,8 @@ class PageRoutes:
             for share in self._shares:
                 tasks.create_task(share.know_at_first())
         details = map(self._details_of, self._shares)
-        text = render(list(zip(self._sample(), details, strict=True)))
+        shown = list(zip(self._sample(), details, strict=True))
+        text = render(shown, self._count_others())
         return _response(text, "text/html", {"Content-Security-Policy": csp()})
 
     async def answer_icon(self, request: web.Request) -> web.StreamResponse:
@@ -177,10 +183,11 @@ def csp() -> str:
     )
 
 
-def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
-    """Return the page."""
+def render(shares: Sequence[tuple[ShareView, ShareDetails]], others: int = 0) -> str:
+    """Return the page; there are `others` shares that it does not show."""
     names = [details.name for _, details in shares]
-    title = names[0] if len(names) == 1 else f"{len(names)} shares"
+    count = len(names) + others
+    title = names[0] if count == 1 else f"{count:,} shares"
     is_waiting = not (shares and all(view.is_known for view, _ in shares))
     return _PAGE.substitute(
         title=escape(title),
@@ -189,6 +196,7 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
         # Without its script the page reloads until every share is known.
         refresh='<meta http-equiv="refresh" content="3">' if is_waiting else "",
         navigation=_navigation(shares) if len(shares) > 1 else "",
+        others=_others(len(shares), others) if others else "",
         shares="".join(_share(view, details) for view, details in shares) or _NOTHING,
     )
 
@@ -203,6 +211,13 @@ def _navigation(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
         for view, details in shares
     )
     return f'<nav aria-label="Shares"><ul>{items}</ul></nav>'
+
+
+def _others(shown: int, others: int) -> str:
+    return (
+        f'<p class="summary others">This page shows the first {shown:,} of '
+        f"{format_count(shown + others, 'share')}; shoal list names all of them.</p>"
+    )
 
 
 def _share(view: ShareView, details: ShareDetails) -> str:
