@@ -82,9 +82,13 @@ def target_of_channel(channel: "Channel", options: dict[str, Any]) -> Path:
             f"{channel.id} is the id of an open channel, which gives its file no "
             "name; name the file to write with -o OUT."
         )
+    if channel.id[:4].isdecimal():
+        what = "a code, which is a number and three words; enter all of it."
+    else:
+        what = "a link, which begins with `shoal:`; copy the link again."
     raise UsageError(
-        f"{channel.id[:40]!r} is not a link, which begins with `shoal:`; copy the "
-        "link again. If it is the name of an open channel, add -o OUT."
+        f"{channel.id[:40]!r} is not {what} If it is the name of an open channel, add "
+        "-o OUT."
     )
 
 

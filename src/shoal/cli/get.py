@@ -153,8 +153,6 @@ def _check_many(link: str | None, options: dict[str, Any]) -> None:
 
 def _check_one(wanted: Wanted, options: dict[str, Any]) -> None:
     """Raise `UsageError` for what means nothing for this download."""
-    if options["out"] == "":
-        raise UsageError("The target after -o is empty; give the path to write to.")
     if options["out"] == "-":
         refuse_meaningless(options, Case.STDOUT)
     elif wanted.channel is not None:

@@ -1,6 +1,7 @@
 """Make click options from the table of options, and settings from their values."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,6 +94,8 @@ class Command(click.Command):
             for name, value in ctx.params.items()
             if source(name) == ParameterSource.COMMANDLINE
         }
+        for option in self._options:
+            _check_filled(option, given.get(option.keyword))
         # A file that is read again later must not come before these.
         ctx.params["given"] = given
         ctx.params |= resolve(
@@ -100,6 +103,15 @@ class Command(click.Command):
         )
         refuse_meaningless(ctx.params)
         return super().invoke(ctx)
+
+
+def _check_filled(option: Option, value: object) -> None:
+    """Raise `UsageError` for an empty value, as from an unset variable of a shell."""
+    values = value if isinstance(value, tuple) else (value,)
+    may_be_empty = option.kind is COUNT or option.metavar.startswith("[")
+    if "" in values and not may_be_empty:
+        flag = option.short or option.flag
+        raise UsageError(f"The value of {flag} is empty; write one, or leave it out.")
 
 
 def version_option(command: F) -> F:
@@ -194,6 +206,10 @@ _TAKES_VALUE = {
 _COUNTS = {option.flag for option in OPTIONS if option.kind is COUNT}
 
 
+# So that a number which is not valid is reported as that, and not as a path.
+_LIKE_NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
+
+
 def settle_counts(args: Sequence[str]) -> list[str]:
     """Join each option that may lack its number with it, or with 1.
 
@@ -206,7 +222,7 @@ def settle_counts(args: Sequence[str]) -> list[str]:
         if word == "--":
             return [*settled, word, *rest]
         if word in _COUNTS:
-            is_number = bool(rest) and rest[0].isascii() and rest[0].isdigit()
+            is_number = bool(rest) and _LIKE_NUMBER.fullmatch(rest[0])
             word += f"={rest.pop(0) if is_number else 1}"
         settled.append(word)
     return settled
@@ -270,6 +286,9 @@ def unknown_option(error: click.NoSuchOption) -> str:
         return (
             f"A folder is taken with all that is in it; leave out {error.option_name}."
         )
+    for option in OPTIONS:
+        if option.flag == error.option_name and not option.commands:
+            return f"{option.flag} is no option; set {option.variable} instead."
     if error.ctx is not None and error.option_name in _TAKES_VALUE:
         command = error.ctx.command_path
         return f"{command} has no option {error.option_name}; leave it out."
