@@ -48,7 +48,7 @@ def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
 
     LINK is a link, a code (also with spaces) or the id of an open channel. It may be -
     to read it from standard input, and may be left out if SHOAL_LINK is set. With PATH,
-    only that file of a folder is downloaded, as a file. Run the same command again to
+    only that file of a shared folder is downloaded. Run the same command again to
     resume an interrupted download.
 
     \b

@@ -33,8 +33,8 @@ _RANGE = re.compile(r"([0-9]{0,16})-([0-9]{0,16})")
 async def cat(link: str, path: str | None, **options: Any) -> None:
     """Write the file PATH of the share LINK to standard output.
 
-    Only the chunks that are needed are downloaded; each is verified before it is
-    written.
+    A share that is a single file needs no PATH. Only the chunks that are needed are
+    downloaded; each is verified before it is written.
 
     \b
     shoal cat shoal:mfrggzdf… logs/today.txt
@@ -126,8 +126,8 @@ def verify(link: str, path: str | None, **options: Any) -> Coroutine[None, None,
     """Compare every byte of the file or folder PATH with the share LINK.
 
     Files that are changed, missing, or extra (not in the share) are named. A file that
-    shares a chunk with a changed or missing one may be unknown. The exit code is 5
-    unless all files of the share are there and unchanged. Only the hashes are
+    shares a chunk with a changed or missing one may be reported as unknown. The exit code
+    is 5 unless all files of the share are there and unchanged. Only the hashes are
     downloaded.
 
     \b

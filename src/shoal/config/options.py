@@ -83,8 +83,8 @@ OPTIONS = (
         "is not encrypted: channel NAME or, without NAME, a channel named by the "
         "hash of the chunks. Write PATH first."),
     Option("chunk-size", SIZE, ("share", "link"),
-        help="Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
-        "share; 1024 in an open channel)."),
+        help="Size of a chunk: a power of two from 16K to 16M (default: by the size of "
+        "the share); in an open channel, any number of bytes (default: 1024)."),
     Option("name", TEXT, ("share", "link"),
         help="Name shown to receivers (default: the file name)."),
     Option("out", PATH, ("get",), short="-o", metavar="OUT",
@@ -127,7 +127,8 @@ OPTIONS = (
         "4821-purity-carbon-olympic: once, or as often as --once says."),
     Option("code-for", SECONDS, ("share",),
         help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
-    Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
+    Option("qr", FLAG, ("share",),
+        help="Also show the link as a QR code (needs shoal[qr])."),
     Option("install", FLAG, ("seed",),
         help="Share from now on whenever you are logged in: install a service of your "
         "user that has the other options given, and start it."),
@@ -137,12 +138,14 @@ OPTIONS = (
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",
         help="Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500."),
     Option("http", ENDPOINT, ("serve", "share", "get", "seed"),
-        help="Serve the page at this address; port 0 is a free one (default: no page; "
-        "with serve, a free port that only this machine reaches)."),
+        help="Serve a page about what is shared or downloaded at this address; port 0 "
+        "is a free one (default: no page; with serve, a free port that only this "
+        "machine reaches)."),
     Option("use-hints", FLAG, ("serve",),
         help="Also connect to the addresses in the links."),
     Option("metrics", FLAG, ("serve", "share", "get", "seed"),
-        help="Serve metrics for Prometheus at /metrics of the page, without a token."),
+        help="Serve metrics for Prometheus at /metrics of the page, without a token "
+        "(needs shoal[metrics])."),
     Option("timeout", SECONDS, ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
         help="Give up after this long without progress, e.g. 90 or 10m (default: "
         "never)."),
@@ -153,7 +156,7 @@ OPTIONS = (
     Option("schedule", SCHEDULE, ("share", "get", "seed"),
         help="Use other rate limits at some hours, for example "
         "mon-fri,08:00-18:00,up=1M,down=none "
-        "(repeatable; the first that fits holds)."),
+        "(repeatable; the first that applies counts)."),
     Option("peer", ADDRESSES, NETWORK, field="peers",
         help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
         "(repeatable)."),
