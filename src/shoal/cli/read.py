@@ -126,9 +126,9 @@ def verify(link: str, path: str | None, **options: Any) -> Coroutine[None, None,
     """Compare every byte of the file or folder PATH with the share LINK.
 
     Files that are changed, missing, or extra (not in the share) are named. A file that
-    shares a chunk with a changed or missing one may be reported as unknown. The exit code
-    is 5 unless all files of the share are there and unchanged. Only the hashes are
-    downloaded.
+    shares a chunk with a changed or missing one may be reported as unknown. The exit
+    code is 5 unless all files of the share are there and unchanged. Only the hashes
+    are downloaded.
 
     \b
     shoal verify shoal:mfrggzdf… photos/

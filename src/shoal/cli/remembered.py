@@ -41,7 +41,7 @@ def forget(what: str, **options: Any) -> None:
     _report(catalogue, output)
     if not entries:
         raise ShoalError(
-            "shoal list has nothing with this link or path; copy either of them from it."
+            "shoal list has nothing with this link or path; copy one of them from it."
         )
     for entry in entries:
         leftover = _leftover(entry, disk)
