@@ -112,6 +112,17 @@ def test_a_code_leads_to_the_link_and_the_files_through_a_relay(source: Path) ->
         assert out.read_bytes() == source.read_bytes()
 
 
+@pytest.mark.parametrize("command", ["info", "cat"])
+def test_a_short_timeout_leaves_time_for_a_relay(command: str, source: Path) -> None:
+    with World(source.parent) as world:
+        one, other = (world.net.add_home(Nat.SYMMETRIC) for _ in range(2))
+        link = link_of(world.run(one, "share", source, "--relay", world.relay_at))
+        ended = world.run(other, command, link, "--timeout", 4).finish(30)
+        assert ended.code == 0, ended.stderr
+        if command == "cat":
+            assert ended.stdout == source.read_bytes()
+
+
 def test_the_message_names_the_relay_that_was_tried(source: Path) -> None:
     with World(source.parent) as world:
         home = world.net.add_home(Nat.SYMMETRIC)

@@ -232,7 +232,8 @@ class Member:
             on_event=on_event,
             search=self._search,
         )
-        self._timeout = timeout
+        # Readers wait for each read as long as the settings say.
+        self._timeout = timeout or self._resources.settings.timeout
         self._relays: Relays | None = None
         self._task: asyncio.Task[None] | None = None
 
