@@ -1,14 +1,17 @@
 """Options that cannot mean anything together are refused, each with its reason."""
 
+import io
 from pathlib import Path
 
 import pytest
 
+import shoal
 from shoal.cli import run
 from shoal.config.arguments import ShareOptions
 from shoal.config.combinations import _ROWS, Case
 from shoal.config.options import OPTIONS
 from shoal.errors import UsageError
+from tests.helpers.fetching import here
 
 LINK = "shoal:" + "a" * 56
 
@@ -108,3 +111,10 @@ def test_python_callers_get_the_same_refusals(monkeypatch: pytest.MonkeyPatch) -
         ShareOptions.of(public=True, new_link=True)
     monkeypatch.setenv("SHOAL_CODE_FOR", "60")
     assert ShareOptions.of().code_for == 60
+
+
+async def test_an_open_file_cannot_have_the_options_of_folders() -> None:
+    async with shoal.Node(here()) as node:
+        for options in ({"include": "x"}, {"follow_symlinks": True}):
+            with pytest.raises(UsageError, match="is for the files of a folder"):
+                await node.share(io.BytesIO(b"x"), name="x", **options)

@@ -86,7 +86,6 @@ def _check_link_file(path: str) -> None:
 async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
-    from shoal.config.arguments import ShareOptions
 
     async with (
         open_node(options, has_line=True) as (node, output),
@@ -94,11 +93,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     ):
         title = options["name"] if places == ("-",) else Path(places[0]).name
         with Reporter(output, title) as reporter:
-            chosen = fields_of(ShareOptions, options)
-            if not options["code"]:
-                chosen["code_for"] = None  # from a variable or the file
-            chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
+            chosen = _chosen(places, options)
             share = await node.share(given, on_progress=reporter.on_event, **chosen)
         show(share.link)
         _print_link(output, share, options)
@@ -119,6 +115,18 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         elif options["once"] is None:
             output.say("Press Ctrl-C to stop.")
         await _serve(node, output, share, options["once"])
+
+
+def _chosen(places: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Node.share`, without defaults that mean nothing here."""
+    from shoal.config.arguments import ShareOptions
+
+    chosen = fields_of(ShareOptions, options)
+    if not options["code"]:
+        chosen["code_for"] = None
+    if places == ("-",):
+        chosen |= {"include": (), "exclude": (), "follow_symlinks": False}
+    return chosen | {"receivers": int(options["once"] or 1)}
 
 
 def _print_link(
