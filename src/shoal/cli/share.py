@@ -176,8 +176,8 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(
-            "Its name would hide it, or looks like an option: receivers have to choose "
-            "another name (-o OUT)."
+            "This name would hide it, or looks like an option: receivers have to "
+            "choose another one (-o OUT), unless you share it with --name."
         )
     if not sys.stderr.isatty():
         return  # a log is not the place for a link
