@@ -16,8 +16,10 @@ __all__ = ["run_compiled"]
 
 ROOT = Path(__file__).parent.parent.parent
 CORE = (
-    "manifest/bitfield",
+    "manifest/chunks",
     "schedule/announcements",
+    "schedule/buckets",
+    "schedule/counted",
     "schedule/picker",
     "schedule/rarest",
     "schedule/scheduler",

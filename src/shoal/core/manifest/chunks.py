@@ -236,6 +236,10 @@ class Bitfield:
     def __bytes__(self) -> bytes:
         return bytes(self._bits)
 
+    def part(self, part: slice) -> bytes:
+        """Return some bytes of `bytes(self)`, without copying all."""
+        return bytes(self._bits[part])
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bitfield):
             return NotImplemented
