@@ -5,7 +5,7 @@ python -m tests.simulator --seeds 300               the same
 python -m tests.simulator --seed 17 --trace         run one seed and print every step
 python -m tests.simulator --seed 17 --shrink        find the fewest events it needs
 python -m tests.simulator --seeds 300 --without trial-time   without that fix
-python -m tests.simulator --without all             show which seeds each fix fails
+python -m tests.simulator --without all             show which seeds fail without each
 
 A seed that fails is printed with the command that repeats it. Every run is in one
 process of its own hash seed, so the same seed takes the same steps everywhere.
@@ -27,6 +27,7 @@ from tests.simulator.workers import run_many
 
 COMMAND = "python -m tests.simulator"
 SEEDS = 300  # that are run without arguments
+SEEDS_WITHOUT = 1000  # of which one at least has to fail without each fix
 
 
 def main() -> int:
@@ -43,7 +44,8 @@ def main() -> int:
         return _run_many(args)
     names = FIXES if args.without == "all" else args.without.split(",")
     line = ""
-    for line in table(names, args.seeds, args.jobs, args.findings):
+    seeds = args.seeds or range(SEEDS_WITHOUT)
+    for line in table(names, seeds, args.jobs, args.findings):
         print(line, flush=True)
     return line.startswith(UNFOUND)
 
@@ -69,7 +71,10 @@ def _parse() -> argparse.Namespace:
         default=1,
         help="failing seeds after which the table has enough of a fix",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.seed is not None and args.without not in {None, *FIXES}:
+        parser.error("One seed is run without one fix; name it after --without.")
+    return args
 
 
 def _seeds(text: str) -> range:
@@ -107,6 +112,11 @@ def _numbers(text: str | None, count: int) -> list[int]:
     return [int(each) for each in text.split(",") if each]
 
 
+def _without(args: argparse.Namespace) -> str:
+    """Return what a command needs to run without the same fix."""
+    return f" --without {args.without}" if args.without else ""
+
+
 def _run_one(args: argparse.Namespace) -> int:
     if args.without is not None:
         take_out(FIXES[args.without])
@@ -125,7 +135,7 @@ def _run_one(args: argparse.Namespace) -> int:
         events = [events[n] for n in kept_events]
         jobs = [jobs[n] for n in kept_jobs]
         print(
-            f"repeat with: {COMMAND} --seed {plan.seed} --trace "
+            f"repeat with: {COMMAND} --seed {plan.seed} --trace{_without(args)} "
             f"--events={','.join(map(str, events))} "
             f"--fetches={','.join(map(str, jobs))}"
         )
@@ -155,9 +165,8 @@ def _run_many(args: argparse.Namespace) -> int:
             if result.violations:
                 failed += 1
                 _print_result(result)
-                without = f" --without {args.without}" if args.without else ""
-                repeat = f"{COMMAND} --seed {result.plan.seed} --shrink{without}"
-                print(f"  repeat with: {repeat}", flush=True)
+                repeat = f"{COMMAND} --seed {result.plan.seed} --shrink"
+                print(f"  repeat with: {repeat}{_without(args)}", flush=True)
     seconds = time.perf_counter() - begun
     print(f"{len(seeds)} seeds, {failed} failed, {seconds:.0f} s")
     return bool(failed)

@@ -6,7 +6,7 @@ before they were drawn.
 
 from random import Random
 
-from tests.simulator.nat import CHANGING
+from tests.simulator.nat import CHANGING, SYMMETRIC
 from tests.simulator.plan import (
     CHUNK,
     MAX_CHUNKS,
@@ -20,7 +20,7 @@ from tests.simulator.plan import (
 
 __all__ = ["draw_rare", "is_rare"]
 
-RARE = 0.04  # part of the seeds
+RARE = 0.08  # part of the seeds
 SHARED_AT_ONCE = 3  # by a node that is closed at that time
 SHARING_TIME = 0.006  # seconds in which a small file is hashed and served
 
@@ -151,13 +151,12 @@ def _outnumbered(seed: int, rng: Random) -> Plan:
     machines = (Machine(0, 0, 1, 0.02), *outside)
     share = Share(0, 0, (("", rng.randint(5, 40) * CHUNK),))
     jobs = tuple(Job(m.number, 0, "fetch", 1.0 + rng.random()) for m in machines[1:])
-    inside = rng.choice(
-        [SitePlan(True, False, nat=CHANGING), SitePlan(True, False, carrier=0)]
-    )
+    nat = rng.choice([CHANGING, SYMMETRIC])
+    inside = SitePlan(True, False, nat=nat)
     events = (
         Event(0.8, "caller", 0),
         Event(0.9, "cut", 0, 0.5),
-        Event(15.0 + rng.random() * 10, "heal", 0),
+        Event(22.0 + rng.random() * 3, "heal", 0),
     )
     sites = (inside, SitePlan(False, False))
     return Plan(seed, sites, machines, (share,), jobs, events)

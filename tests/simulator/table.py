@@ -16,18 +16,17 @@ MAX_KINDS = 2  # kinds of violations that it lists
 
 
 def table(
-    names: Iterable[str], seeds: range | None, jobs: int, findings: int
+    names: Iterable[str], seeds: range, jobs: int, findings: int
 ) -> Iterator[str]:
     """Run seeds without each of these fixes; yield the lines of a table, and a report.
 
-    Without `seeds`, they are those up to `Fix.within`. A fix has had its turn once
-    `findings` seeds have failed without it.
+    A fix has had its turn once `findings` seeds have failed without it.
     """
     yield "| without the fix | seeds | seeds that fail | what they report |"
     yield "|---|---|---|---|"
     unfound: list[str] = []
     for name in names:
-        ran, failed = _find(name, seeds or range(FIXES[name].within), jobs, findings)
+        ran, failed = _find(name, seeds, jobs, findings)
         yield _row(name, ran, failed)
         if not failed:
             unfound.append(name)

@@ -40,8 +40,7 @@ class Fix:
     what: str
     """What holds with it."""
     edits: tuple[Edit, ...]
-    within: int = 300
-    """Of so many seeds, from 0 on, at least one fails without it."""
+    """Applied one after the other; two may change one function."""
 
 
 def take_out(fix: Fix) -> Callable[[], None]:
@@ -81,10 +80,7 @@ def _find(path: str) -> FunctionType:
 
 
 def _edited(function: FunctionType, edit: Edit) -> CodeType:
-    """Return the code of a function after an edit of its source.
-
-    Two edits of one function both have to find their lines in its source.
-    """
+    """Return the code of a function after an edit of its source."""
     source = _sources.get(function.__code__)
     if source is None:
         source = textwrap.dedent(inspect.getsource(function))
