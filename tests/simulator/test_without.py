@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shoal.core.report.stall import StallTimer
+from shoal.core.report.stall_timer import StallTimer
 from tests.simulator.fixes import FIXES
 from tests.simulator.without import Edit, Fix, StaleEditError, take_out
 
