@@ -280,7 +280,7 @@ class Resources:
         port: int | None,
         is_awaited: Callable[[], bool],
     ) -> AsyncGenerator[tuple[Address, str], None]:
-        """Announce `port`, if any; yield the addresses found and the network's name.
+        """Announce `port`, if any; yield the peers' addresses and the network's name.
 
         `is_awaited` tells whether a caller waits for them. If the network fails, the
         user is notified and the iteration ends.
@@ -289,7 +289,8 @@ class Resources:
             found = network.join(topic, port, is_awaited=is_awaited)
             async with aclosing(found) as addresses:
                 async for address in addresses:
-                    yield address, network.name
+                    if port is None or not self.networks.is_own(address, port):
+                        yield address, network.name
         except ShoalError as error:
             self.on_notice(Notice(str(error)))
 

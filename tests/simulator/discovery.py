@@ -224,6 +224,10 @@ class SimNetworks:
         is_near = scope_of(host) is not Scope.GLOBAL
         return port if is_near else self.outside.port(port)
 
+    def is_own(self, address: Address, port: int) -> bool:
+        """Return False: a node may find itself, and has to notice."""
+        return False
+
     def map_port(self, port: int) -> None:
         """Do nothing: no simulated router maps a port."""
 

@@ -143,6 +143,14 @@ class Networks:
         mapping = self._mapped.get(port)
         return self.outside.port(port) if mapping is None else mapping.outside.port
 
+    def is_own(self, address: Address, port: int) -> bool:
+        """Return True if our TCP port has this address on the internet.
+
+        The DHT returns it as that of a peer. Behind most NATs it cannot be dialled.
+        """
+        host = self.outside.host
+        return host == address.host and address.port == self.outside_port(port)
+
     def on_seen(self, peer: str, seen: Address, port: int) -> None:
         """Note the address at which a peer sees our TCP port."""
         before = self.outside_port(port)
