@@ -14,9 +14,10 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar, cast
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
@@ -119,15 +120,9 @@ class Port(SealedListener):
         finally:
             if not waiting.met.done() or waiting.met.cancelled():
                 waiting.abort()
-        try:
+        with _settling(knocking, outcome):
             async with reaching(relay, DIAL_TIME):
                 await outcome
-        except (PeerTimeoutError, asyncio.CancelledError):
-            knocking.abort()
-            raise
-        finally:
-            if not outcome.cancel() and not outcome.cancelled():
-                outcome.exception()
 
     def _accept_at(self, host: str, listening: socket.socket) -> None:
         share_port(listening)
@@ -166,7 +161,7 @@ async def dial_sealed(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
     knocking = _Knocking(address, handshake, factory, outcome, threads)
-    try:
+    with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
                 sock = await connect_from(port, address)
@@ -176,6 +171,13 @@ async def dial_sealed(
         async with reaching(address, within):
             await connect(lambda: knocking, address)
             return await outcome
+
+
+@contextmanager
+def _settling(knocking: "_Knocking", outcome: "asyncio.Future[Any]") -> Iterator[None]:
+    """End the handshake if the block ends before its outcome is known."""
+    try:
+        yield
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()
         raise
