@@ -16,7 +16,7 @@ from shoal.blocking.position import Position
 from shoal.config.settings import Settings
 from shoal.core.names.link import Link
 from shoal.node.node import Node
-from shoal.reading.file import FileReader, seek_to
+from shoal.reading.reader import FileReader, seek_to
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

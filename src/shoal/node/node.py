@@ -229,7 +229,8 @@ class Node(LocalFiles):
         `timeout` is the longest wait for a chunk, in seconds. Raises `NotFoundError`,
         `UsageError` or what `manifest` raises.
         """
-        from shoal.reading.file import AsyncFile, Opening, open_reader
+        from shoal.reading.file import AsyncFile, Opening
+        from shoal.reading.reader import open_reader
 
         check_optional("path", path, str)
         link, seconds = link_of(link), self._seconds(timeout)
@@ -363,7 +364,7 @@ class Node(LocalFiles):
             share = parse_share(share)
         seconds = self._seconds(timeout)
         if not isinstance(share, Channel):
-            from shoal.reading.file import read_chunk
+            from shoal.reading.reader import read_chunk
 
             return await read_chunk(self._share_caches, share, index, seconds)
         from shoal.channel.fetch_chunk import fetch_chunk
