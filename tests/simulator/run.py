@@ -307,7 +307,7 @@ def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
         patch.object(channel.servers, "dial", partial(dial_open, network)),
         patch.object(channel.operations, "Listener", partial(SimListener, network)),
         patch.object(channel.operations, "encode_handshake", make_handshake),
-        patch.object(sealed.port, "_connect", partial(open_socket, network)),
+        patch.object(sealed.bound, "_connect", partial(open_socket, network)),
         patch.object(sealed.port, "connect", partial(connect, network)),
         patch.object(sealed.port, "_Knocking", SimKnocking),
     ]

@@ -259,16 +259,19 @@ class SealedListener(PortListener[_Stranger]):
         address = Address(host_of(name), name[1])
         peer = ProvenPeer(address, greeted.node_id, greeted.version)
 
-        def begin() -> asyncio.BufferedProtocol:
-            # The share may have been withdrawn during the handshake.
-            if self._shares.get(share.keys.psk) is not share:
-                raise PeerError("the share is no longer shared")
-            return share.factory(peer)
-
         self._half_open.remove(stranger)
         stranger.is_proven = True
-        noise = NoiseConnection(greeted.ciphers, begin, self._threads)
+        noise = NoiseConnection(
+            greeted.ciphers, lambda: self._pass_to(share, peer), self._threads
+        )
         await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
+
+    def _pass_to(self, share: _Share, peer: ProvenPeer) -> asyncio.BufferedProtocol:
+        """Return the protocol for a proven peer; raises `PeerError` to refuse it."""
+        # The share may have been withdrawn during the handshake.
+        if self._shares.get(share.keys.psk) is not share:
+            raise PeerError("the share is no longer shared")
+        return share.factory(peer)
 
     async def _receive(self, stranger: _Stranger, size: int) -> bytes | None:
         """Return the next `size` bytes and read no more; None if it closes before."""

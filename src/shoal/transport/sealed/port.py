@@ -2,45 +2,34 @@
 
 `Port` is the listener and owns this process's node id; it also dials with that, so that
 a node which dials itself notices.
-
-A NAT lets packets in that come from where a machine has sent some to, at the port that
-it has sent them from. So a node dials peers on the internet from its listening port. If
-both ends do, a SYN of one finds the way that a SYN of the other has opened. A socket
-waits long enough for both to be looking at the same time (docs/protocol.md,
-"Simultaneous open").
 """
 
 import asyncio
-import errno
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, cast
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.knock import NODE_ID_SIZE, Greeted, KnockMemory, handshake_start
+from shoal.core.crypto.noise import Opened
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
-from shoal.net.socket_names import family_of, host_of, name_of
+from shoal.net.ports import bind_port
+from shoal.net.socket_names import host_of
 from shoal.transport.dial import connect, reaching
+from shoal.transport.sealed.bound import connect_from, share_port
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 from shoal.transport.sealed.relay import AtRelay, relay_request
 
-__all__ = [
-    "DIAL_TIME",
-    "PUNCH_TIME",
-    "Port",
-    "can_share",
-    "connect_from",
-    "dial_sealed",
-    "share_port",
-]
+__all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
 # docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 DIAL_TIME = 10.0  # seconds
@@ -48,6 +37,11 @@ DIAL_TIME = 10.0  # seconds
 # SYN at once and after 1, 3, 7 and 15 s.
 PUNCH_TIME = 16.0  # seconds for a connection to a global address to be made
 
+# As long as Linux lets the answers to a SYN in through a NAT.
+ASIDE_TIME = 120.0  # seconds for which a port aside is listened on after a dial from it
+MAX_ASIDES = 64  # ports
+
+_Asides: TypeAlias = "dict[int, tuple[list[asyncio.Task[None]], asyncio.TimerHandle]]"
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
 
@@ -63,6 +57,7 @@ class Port(SealedListener):
         """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
+        self._asides: _Asides = {}
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
     def dialler(self, keys: Keys) -> Dial:
@@ -76,7 +71,7 @@ class Port(SealedListener):
                 factory,
                 threads=self._threads,
                 knocks=self._knocks,
-                port=self.port,
+                port=self,
             )
 
         return dial
@@ -124,9 +119,49 @@ class Port(SealedListener):
             async with reaching(relay, DIAL_TIME):
                 await outcome
 
-    def _accept_at(self, host: str, listening: socket.socket) -> None:
+    def on_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+        """Find out whether a peer that we dial dials us for another of our shares."""
+        self._run(self._take_unopened(knocking, knock), None)
+
+    async def _take_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+        found = await self._recognise(knock)
+        if found is not None:
+            share, opened = found
+            knocking.cross(opened, partial(self._pass_to, share))
+
+    def listen_aside(self, port: int) -> None:
+        """Accept connections at a port aside, too, for `ASIDE_TIME` from now on."""
+        tasks, timer = self._asides.pop(port, ([], None))
+        if timer is not None:
+            timer.cancel()
+        elif len(self._asides) == MAX_ASIDES:
+            return
+        else:
+            tasks = self._open_aside(port)
+        timer = self._loop.call_later(ASIDE_TIME, self._end_aside, port)
+        self._asides[port] = tasks, timer
+
+    def _open_aside(self, port: int) -> "list[asyncio.Task[None]]":
+        try:
+            sockets = bind_port(list(self._accepting), port)
+        except OSError:  # another program has the port
+            return []
+        return [self._accept(each) for each in sockets.values()]
+
+    def _end_aside(self, port: int) -> None:
+        tasks, timer = self._asides.pop(port)
+        timer.cancel()
+        for task in tasks:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        for port in list(self._asides):
+            self._end_aside(port)
+        await super().aclose()
+
+    def _accept(self, listening: socket.socket) -> "asyncio.Task[None]":
         share_port(listening)
-        super()._accept_at(host, listening)
+        return super()._accept(listening)
 
 
 async def dial_sealed(
@@ -138,7 +173,7 @@ async def dial_sealed(
     threads: Executor | None = None,
     within: float = DIAL_TIME,
     knocks: KnockMemory | None = None,
-    port: int | None = None,
+    port: Port | None = None,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
@@ -146,8 +181,9 @@ async def dial_sealed(
     "Simultaneous open", for which `knocks` are those that this node has received. The
     client sends nothing but the knock until the server has proven that it knows the
     id. `factory` is called then, and may raise `PeerError` to refuse the peer. Large
-    amounts of data are encrypted in `threads`. With a `port`, which this node listens
-    on, global addresses are dialled from it, for `PUNCH_TIME`.
+    amounts of data are encrypted in `threads`. With the `port` of this node, global
+    addresses are dialled from there, for `PUNCH_TIME`, and a peer that dials for
+    another share of that port at the same time is connected for one of the two.
 
     Raises `SelfConnectionError` if this node itself answered (forget the address),
     `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
@@ -160,11 +196,12 @@ async def dial_sealed(
     handshake = DialHandshake(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
-    knocking = _Knocking(address, handshake, factory, outcome, threads)
+    on_unopened = None if port is None else port.on_unopened
+    knocking = _Knocking(address, handshake, factory, outcome, threads, on_unopened)
     with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
-                sock = await connect_from(port, address)
+                sock = await connect_from(port.port, address, keys, port.listen_aside)
                 await loop.create_connection(lambda: knocking, sock=sock)
             async with reaching(address, within):
                 return await outcome
@@ -197,12 +234,15 @@ class _Knocking(asyncio.BufferedProtocol):
         factory: Callable[[ProvenPeer], P],
         outcome: "asyncio.Future[P]",
         threads: Executor | None,
+        on_unopened: "Callable[[_Knocking, bytes], None] | None" = None,
     ) -> None:
         self._address = address
         self._handshake = handshake
-        self._factory = factory
+        self._factory: Callable[[ProvenPeer], Any] = factory
         self._outcome = outcome
         self._threads = threads
+        self._on_unopened = on_unopened
+        self._deadline: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -227,12 +267,36 @@ class _Knocking(asyncio.BufferedProtocol):
         assert self._transport is not None
         try:
             reply, greeted = self._handshake.receive(bytes(self._buffer[:nbytes]))
-            if greeted is None:
-                self._transport.write(reply)
-            else:
+            if greeted is not None:
                 self._hand_over(self._transport, greeted, reply)
+                return
         except PeerError as error:
             self._fail(error)
+            return
+        self._transport.write(reply)
+        knock = self._handshake.unopened
+        if knock is not None and self._on_unopened is not None:
+            self._on_unopened(self, knock)
+
+    def cross(self, opened: Opened, factory: Factory) -> None:
+        """Go on with a peer that has dialled for another share of this node.
+
+        If we are the server now, the connection gets the protocol that the `factory` of
+        that share makes, and the dial has failed.
+        """
+        if self._handshake.unopened is None or self._transport is None:
+            return
+        try:
+            self._transport.write(self._handshake.cross(opened))
+        except PeerError as error:
+            self._fail(error)
+            return
+        if not self._handshake.is_client:
+            self._factory = lambda peer: factory(peer._replace(is_server=False))
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(DIAL_TIME, self.abort)
+            problem = f"{self._address} dialled us at the same time, for another share"
+            self._report(PeerError(problem))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report that the connection ended before the answer was complete."""
@@ -242,12 +306,17 @@ class _Knocking(asyncio.BufferedProtocol):
 
     def _fail(self, error: PeerError) -> None:
         self.abort()
+        self._report(error)
+
+    def _report(self, error: PeerError) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
 
     def _hand_over(
         self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
     ) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
         # No peername if the peer has gone already.
         name = transport.get_extra_info("peername") or ("", 0)
         peer = ProvenPeer(
@@ -263,55 +332,3 @@ class _Knocking(asyncio.BufferedProtocol):
         noise.connection_made(transport)
         if not self._outcome.done():
             self._outcome.set_result(protocol)
-
-
-# The port has a connection to this address, lingering ones included; another program
-# listens on it; or the system does not let sockets share it.
-_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
-
-can_share = os.name == "posix" and hasattr(socket, "SO_REUSEPORT")
-"""Whether sockets that dial can have the port of one that listens."""
-
-
-def share_port(listening: socket.socket) -> None:
-    """Let sockets of this user dial from the port of a listening socket.
-
-    The option is set once the socket listens: before, it would let a second node listen
-    on the same port.
-    """
-    if can_share:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-
-
-async def connect_from(port: int, address: Address) -> socket.socket:
-    """Return a socket that is connected to an IP address, if possible from `port`.
-
-    From another port if that one has a connection to the address already, or had one
-    until recently. Raises `OSError` if the address cannot be reached.
-    """
-    if can_share:
-        try:
-            return await _connect(port, address)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-    return await _connect(0, address)
-
-
-async def _connect(port: int, address: Address) -> socket.socket:
-    family = family_of(address.host)
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(("", port))
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, name_of(address.host, address.port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
