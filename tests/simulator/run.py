@@ -192,6 +192,8 @@ class World:
         for event in events:
             await self._sleep_until(START + event.at)
             self.events.apply(event)
+        # A job that is done begins again when its machine has started again.
+        await self._sleep_until(START + last)
         deadline = START + last + BOUND
         while self.loop.time() < deadline and not self._is_settled():  # noqa: ASYNC110
             await asyncio.sleep(CHECK_PERIOD)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from shoal.core.report.counters import Counters
     from shoal.core.report.status import PortMapping, ShareStatus
     from shoal.reading.file import Opening
-    from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.reading.share_cache import ShareCache
+    from shoal.reading.share_caches import ShareCaches
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.fetch import FetchResult
 
@@ -373,7 +374,7 @@ class Node(LocalFiles):
 
     @cached_property
     def _share_caches(self) -> "ShareCaches":
-        from shoal.reading.share_cache import ShareCaches
+        from shoal.reading.share_caches import ShareCaches
 
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)

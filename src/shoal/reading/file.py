@@ -1,4 +1,4 @@
-"""Read a file of a share from its peers, in an asyncio program: the file object."""
+"""A file of a share as a file object of asyncio programs."""
 
 import asyncio
 import os
@@ -9,12 +9,9 @@ from collections.abc import (
     Coroutine,
     Generator,
 )
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from shoal.reading.reader import FileReader, seek_to
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["AsyncFile", "Opening"]
 

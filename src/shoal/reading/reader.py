@@ -1,13 +1,18 @@
-"""Read a file of a share by offset, from its peers.
+"""Decide what a read of one file fetches: the blocks, the chunks, and how far ahead.
 
 A read fetches only the blocks that it covers, the one at the reader's position first,
 or whole chunks where it covers most of them. Sequential reads also fetch some bytes
 ahead. Each block is verified before a byte of it is returned.
+
+A `FileReader` belongs to the event loop. Other threads only look for bytes in memory
+(`find`) and leave a note of what they have read there (`note`).
 """
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
@@ -17,13 +22,20 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
 from shoal.errors import NotFoundError
+from shoal.storage.disk.disk import Data
 
 if TYPE_CHECKING:
-    from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.reading.share_cache import ShareCache
+    from shoal.reading.share_caches import ShareCaches
 
-__all__ = ["FileReader", "open_reader", "read_chunk", "seek_to"]
+__all__ = ["NO_PIECE", "FileReader", "Piece", "open_reader", "read_chunk", "seek_to"]
 
+Piece: TypeAlias = tuple[int, memoryview]
+"""An offset in the file, and bytes that are there."""
+
+NO_PIECE: Piece = (0, memoryview(b""))
 LINE_BLOCK = 8 * 1024  # bytes searched at once for the end of a line
+MAX_NOTES = 64  # pieces that were read from memory before the loop knows of it
 
 
 class FileReader:
@@ -48,14 +60,16 @@ class FileReader:
         self._ahead = ReadAhead()
         self._reach = 0  # where that ended, rounded up
         self._clock = asyncio.get_running_loop().time
-        self._last = self._other = (0, memoryview(b""))  # offset and bytes, last read
+        self._last = self._other = NO_PIECE  # last read
+        self._noted: deque[tuple[int, int, float]] = deque(maxlen=MAX_NOTES)
+        self._turn: float = inf  # the offset at which more should be requested
         self._is_closed = False
 
     def close(self) -> None:
         """Cancel the requests of this reader; idempotent."""
         if not self._is_closed:
             self._is_closed = True
-            self._last = self._other = (0, memoryview(b""))
+            self._last = self._other = NO_PIECE
             self._cache.remove_reader(self._position)
             self._caches.leave(self._cache)
 
@@ -66,10 +80,57 @@ class FileReader:
         room = min(BLOCK_SIZE - in_chunk % BLOCK_SIZE, size - in_chunk)
         return max(min(room, self.file.size - position), 0)
 
+    # What other threads than the loop's may call.
+
+    def find(self, position: int) -> Piece | None:
+        """Return a piece in memory that has the byte at `position`; None without one.
+
+        Thread-safe.
+        """
+        for piece in (self._last, self._other):
+            if piece[0] <= position < piece[0] + len(piece[1]):
+                return piece
+        found = self._cache.peek(self._chunks, self.file.offset + position)
+        return self._within_file(*found) if found is not None else None
+
+    def note(self, first: int, end: int) -> bool:
+        """Note that bytes `first` to `end - 1` were read from memory, in one piece.
+
+        Return True if the loop should `advance` now. Thread-safe.
+        """
+        self._noted.append((first, end, self._clock()))
+        return end > self._turn
+
+    # What only the loop's thread may call.
+
+    def advance(self) -> None:
+        """Request more, ahead of what was noted."""
+        self._turn = inf
+        if self._is_closed or not self._noted:
+            return
+        end = self._noted[-1][1]
+        edge = self._edge(end, self._use_notes(), None)
+        if edge > end:
+            self._cache.move(self._position, *self._span(end, edge))
+            self._turn = end + (edge - end) // 2
+
+    def _use_notes(self) -> int:
+        """Tell `ReadAhead` what was noted; return how much it would fetch ahead."""
+        ahead = 0
+        while self._noted:
+            first, end, now = self._noted.popleft()
+            ahead = self._ahead.on_read(first, end, now)
+        return ahead
+
+    def _read_on(self, first: int, end: int) -> int:
+        """Note a read that must wait; return how many bytes to fetch ahead of it."""
+        self._use_notes()
+        return self._ahead.on_read(first, end, self._clock())
+
     def at_hand(self, first: int, end: int) -> memoryview:
         """Return bytes from `first` to the end of one of the two pieces read last.
 
-        They end at `end` if that is before. Empty without such a piece. Thread-safe.
+        They end at `end` if that is before. Empty without such a piece.
         """
         start, view = self._last
         if not start <= first < start + len(view):
@@ -91,7 +152,7 @@ class FileReader:
             piece = self.at_hand(first, end)
             if not piece:
                 if edge is None:
-                    ahead = self._ahead.on_read(first, end, self._clock())
+                    ahead = self._read_on(first, end)
                     edge = self._edge(end, ahead, until)
                 await self._fetch(first, edge)
                 piece = self.at_hand(first, end)
@@ -107,7 +168,7 @@ class FileReader:
         piece = self.at_hand(first, end)
         if not piece:
             stop = min(end, first + self.rest_of_block(first))
-            ahead = self._ahead.on_read(first, stop, self._clock())
+            ahead = self._read_on(first, stop)
             await self._fetch(first, self._edge(stop, ahead, until), leads=not ahead)
             piece = self.at_hand(first, end)
         return piece
@@ -133,21 +194,33 @@ class FileReader:
 
         With `leads`, the first block should arrive soon, not together with its chunk.
         """
+        begun = self._clock()
+        begin, edge = self._span(first, edge)
+        found = await self._cache.piece(
+            self._position, begin, edge, self._timeout, leads=leads
+        )
+        piece = self._within_file(*found)
+        self._other, self._last = self._last, piece
+        end = piece[0] + len(piece[1])
+        ahead = edge - self.file.offset - end
+        self._turn = end + ahead // 2 if ahead > 0 else inf
+        self._ahead.on_got(first, end, self._clock() - begun)
+
+    def _span(self, first: int, edge: int) -> tuple[int, int]:
+        """Return the same offsets in the share, no more than the cache has room for."""
         limit = self._cache.ahead_limit
-        if edge - first > limit:  # no more at once than the cache has room for
+        if edge - first > limit:
             room = first + limit
             if limit >= self._chunks.chunk_size:
                 room = self._round_up(room)
             edge = max(min(edge, room), first + 1)
-        base, begun = self.file.offset, self._clock()
-        start, data = await self._cache.piece(
-            self._position, base + first, base + edge, self._timeout, leads=leads
-        )
-        stop = min(start - base + len(data), self.file.size)
-        begin = max(start - base, 0)
-        view = memoryview(data)[begin + base - start : stop + base - start]
-        self._other, self._last = self._last, (begin, view)
-        self._ahead.on_got(first, stop, self._clock() - begun)
+        return self.file.offset + first, self.file.offset + edge
+
+    def _within_file(self, offset: int, data: Data) -> Piece:
+        """Return the part of bytes at an offset of the share that is in this file."""
+        start = offset - self.file.offset
+        begin, stop = max(start, 0), min(start + len(data), self.file.size)
+        return begin, memoryview(data)[begin - start : stop - start]
 
     async def line(self, first: int, stop: int) -> bytes:
         r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.
