@@ -20,8 +20,8 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from shoal.core.dials import DialPace
-from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
+from shoal.core.rate_limit import RateLimit
 from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice, Reachable
 from shoal.core.send_budget import SendBudget

@@ -324,7 +324,8 @@ class Connections:
 
     def is_banned(self, peer: Peer) -> bool:
         """Return True if we dialled a peer at the address of a liar."""
-        return peer.dialled is not None and self._dialler.is_banned(peer.dialled)
+        address, bans = peer.dialled, self._dialler.bans
+        return address is not None and bans.is_banned(address, self._loop.time())
 
     def may_try(self, peer: Peer) -> bool:
         """Return True if chunks and pages may be requested from one more peer.

@@ -119,7 +119,7 @@ class Peer:
         as long as any message arrives from it.
         """
         # The end that sends cannot know which chunks come too late, and both ends must
-        # agree on which of two connections is of use.
+        # agree on which of two connections has been used.
         sent = self.connection.last_heard if self.has_sent_chunk else -inf
         return max(self.connection.last_upload, sent)
 
@@ -254,7 +254,9 @@ class Peer:
                 first + number > self.have.size
                 or len(indexes) + number > MAX_ORIGIN_FETCHES
             ):
-                raise ProtocolError("chunks pulled that do not exist, or too many")
+                raise ProtocolError(
+                    "chunks of an origin that do not exist, or too many"
+                )
             indexes.extend(range(first, first + number))
         return indexes
 
