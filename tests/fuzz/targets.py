@@ -48,8 +48,8 @@ from shoal.discovery.lan.packets import encode_query, encode_response
 from shoal.errors import ManifestError, PeerError, ProtocolError, UsageError
 from shoal.gateway.range import Preconditions, parse_range, plan_response
 from shoal.gateway.request import parse_target
-from shoal.mapping.http_response import parse_response
 from shoal.mapping.packets import parse_natpmp, parse_pcp
+from shoal.mapping.responses import parse_response
 from shoal.mapping.upnp import Url, find_services, parse_location
 from shoal.origin.web import parse_content_range
 from shoal.storage.download.journal import Header, encode_records

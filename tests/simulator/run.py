@@ -22,7 +22,6 @@ import shoal.channel.operations
 import shoal.channel.servers
 import shoal.core.crypto.noise
 import shoal.swarm.member
-import shoal.transport.sealed.bound
 import shoal.transport.sealed.port
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel

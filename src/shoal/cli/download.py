@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.core.report.events import DownloadEvent
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["NOT_IN_CHANNELS", "facts_of", "get_open", "get_sealed"]
 
@@ -86,7 +86,7 @@ async def get_open(
 
 def _make_folder(folder: str) -> None:
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import make_directories
+    from shoal.storage.disk.own_folders import make_directories
 
     make_directories(Disk(), Path(os.path.abspath(folder)), is_private=False)
 
