@@ -5,6 +5,7 @@ import pytest
 
 from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command, settle_counts
+from shoal.config.options import NETWORK
 from shoal.config.values import nearest
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
@@ -87,6 +88,9 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         (f"share x --port {'9' * 5000}", "999' is not a port; write a number"),
         (f"share x --once {'9' * 5000}", "999' is not a number from 1 to"),
         ("share x --once 00", "--once: '00' is not a number from 1 to"),
+        ("share x --once 0", "--once: '0' is not a number from 1 to 65,536; correct"),
+        ("list --peer a:1", "shoal list has no option --peer; leave it out. See shoal"),
+        ("get x --once", "shoal get has no option --once; leave it out."),
         ("share x --port 70000", "--port: '70000' is not a port; write a number"),
         ("-q", "Name a command."),
         ("share f --recursive", "taken with all that is in it; leave"),
@@ -130,10 +134,11 @@ def test_no_word_is_suggested_if_none_is_similar() -> None:
 
 
 @pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
-def test_every_command_has_the_network_and_output_options(name: str) -> None:
+def test_every_command_has_the_output_options(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     known = {option for each in command.params for option in each.opts}
-    promised = """--peer --port --lan-only --no-lan --dht-bootstrap
-        -q -v --json --no-progress --color --version"""
+    promised = "-q -v --json --no-progress --color --version"
     assert set(promised.split()) <= known
+    network = "--peer --port --lan-only --no-lan --dht-bootstrap"
+    assert (set(network.split()) <= known) == (name in NETWORK)

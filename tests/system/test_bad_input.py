@@ -85,7 +85,18 @@ CASES = {
     ),
     "no folder for the link": Case("share f --link-file no/l", 1, "no folder no for"),
     "a folder for the link": Case("share f --link-file folder", 1, "name a file for"),
-    "no name for the link": Case("share f --link-file ''", 1, "name a file for"),
+    "no name for the link": Case("share f --link-file ''", 2, "--link-file is empty"),
+    "no folder name for the link": Case("share f --link-file /", 1, "name a file for"),
+    "no name": Case("share f --name ''", 2, "The value of --name is empty; write one"),
+    "no address of a peer": Case("share f --peer ''", 2, "value of --peer is empty"),
+    "once a fraction": Case("share f --once 3.5", 2, "'3.5' is not a number from 1"),
+    "a part of a code": Case("get 4821-purity", 2, "is not a code, which is a number"),
+    "no command": Case("''", 2, "The name of the command is empty. See shoal --help."),
+    "a variable as an option": Case(
+        "share f --interfaces lo", 2, "--interfaces is no option; set SHOAL_INTERFACES"
+    ),
+    "a name in place of a link": Case("ls team", 2, "team is not a link, which begins"),
+    "a channel in place of a link": Case(f"info {HEX}", 2, "is an open channel. This"),
     "the link of a pipe": Case("link -", 2, "shoal share - --name NAME"),
     "more relays than fit into a link": Case(
         "share f --relay a:1 --relay b:1 --relay c:1", 2, "at most 2 relays"

@@ -90,6 +90,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
+        if not word:
+            ctx.fail("The name of the command is empty")
         if word not in _COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"There is no command {word[:40]}{nearest(word, _COMMANDS)}")
         return super().resolve_command(ctx, args)

@@ -31,7 +31,8 @@ def list_(**options: Any) -> Coroutine[None, None, None] | None:
 
     Each line has the size, how much of it is there, the name, the path and
     the link. A selection is a copy of only the files that --include and --exclude
-    selected. With --watch, a terminal shows the list without links, up to date.
+    selected. With --watch, a terminal shows the list without links and keeps it
+    up to date.
 
     \b
     shoal list

@@ -128,8 +128,9 @@ class Output:
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> "Output":
         """Read the options that every command has."""
+        # On the command line, -v replaces a quiet that is in the file.
         return cls(
-            is_quiet=options["quiet"],
+            is_quiet=options["quiet"] and "verbose" not in options["given"],
             is_verbose=options["verbose"],
             as_json=options["json"],
             shows_progress=not options["no_progress"],

@@ -1,7 +1,7 @@
 """Report what a command serves: in the live line, and to programs as JSON lines."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.cli.output import Output
@@ -24,14 +24,17 @@ async def report_until_cancelled(
     output: Output,
     shares: "Sequence[OpenShare | SealedShare]" = (),
     title: str = "",
+    link_of: "Callable[[SealedShare], str] | None" = None,
 ) -> None:
     """Report problems, and the uploads of these shares, until cancelled.
+
+    With `link_of`, the JSON lines name the share that each is about.
 
     The sequence may grow and shrink meanwhile; then the caller waits for the new ones.
 
     Raises a group with a share's error if it fails.
     """
-    report = _Report(node, output, shares, title)
+    report = _Report(node, output, shares, title, link_of)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(report.run())
@@ -50,11 +53,13 @@ class _Report:
         output: Output,
         shares: "Sequence[OpenShare | SealedShare]",
         title: str,
+        link_of: "Callable[[SealedShare], str] | None" = None,
     ) -> None:
         self._node = node
         self._output = output
         self._shares = shares
         self._title = title
+        self._link_of = link_of
         self._reported = 0  # bytes
         # By its key, what each peer has and was sent when it was last reported. A node
         # may be a peer of several shares, with one address.
@@ -106,12 +111,14 @@ class _Report:
                 has = share.manifest.chunks.size_of(peer.has)
                 self._peers[peer.key] = now = has, peer.sent
                 if before.get(peer.key, (0, 0)) != now:
+                    named = {"link": self._link_of(share)} if self._link_of else {}
                     self._output.event(
                         "peer",
                         address=peer.address,
                         state="connected",
                         has=has,
                         uploaded=peer.sent,
+                        **named,
                     )
         if self._uploaded != self._reported:
             self._reported = self._uploaded

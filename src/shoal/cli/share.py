@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
+from shoal.cli.options import Command, check_places, fields_of
 from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
             if code is not None:
                 return code
         return _share(places, options)
-    refuse_in_channel(
-        options,
-        *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background", "code", "follow-symlinks", "http", "metrics"),
-    )
+    refuse_meaningless(options, Case.CHANNEL)
     if len(places) > 1:
         raise UsageError("An open channel has one file; share one PATH.")
     return _share_open(Path(places[0]), options["open"] or None, options)
@@ -79,8 +76,7 @@ def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
     """Raise `UsageError` unless standard input can be shared with these options."""
     if len(places) > 1:
         raise UsageError("- shares standard input; share other paths separately.")
-    if options["open"] is not None:
-        raise UsageError("An open channel shares a file; name it in place of -.")
+    refuse_meaningless(options, Case.PIPE)
     if options["name"] is None:
         raise UsageError(
             "Standard input has no name; give it one with --name, as in --name x.tar."
@@ -99,7 +95,6 @@ def _check_link_file(path: str) -> None:
 async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
-    from shoal.config.arguments import ShareOptions
 
     async with (
         open_node(options, has_line=True) as (node, output),
@@ -107,9 +102,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     ):
         title = options["name"] if places == ("-",) else Path(places[0]).name
         with Reporter(output, title) as reporter:
-            chosen = fields_of(ShareOptions, options)
-            chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
+            chosen = _chosen(places, options)
             share = await node.share(given, on_progress=reporter.on_event, **chosen)
         show(share.link)
         _print_link(output, share, options)
@@ -130,6 +124,18 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         elif options["once"] is None:
             output.say("Press Ctrl-C to stop.")
         await _serve(node, output, share, options["once"])
+
+
+def _chosen(places: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Node.share`, without defaults that mean nothing here."""
+    from shoal.config.arguments import ShareOptions
+
+    chosen = fields_of(ShareOptions, options)
+    if not options["code"]:
+        chosen["code_for"] = None
+    if places == ("-",):
+        chosen |= {"include": (), "exclude": (), "follow_symlinks": False}
+    return chosen | {"receivers": int(options["once"] or 1)}
 
 
 def _print_link(
@@ -179,13 +185,16 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(
-            "Its name would hide it, or looks like an option: receivers have to choose "
-            "another name (-o OUT)."
+            "This name would hide it, or looks like an option: receivers have to "
+            "choose another one (-o OUT), unless you share it with --name."
         )
     if not sys.stderr.isatty():
         return  # a log is not the place for a link
     command = f"shoal get {share.code or shlex.quote(str(share.link))}"
     command += " -o OUT" if hides(root.name) else ""
+    if share.code:  # it cannot name a relay, as a link does
+        relays = (shlex.quote(str(relay)) for relay in node.settings.relays)
+        command += "".join(f" --relay {each}" for each in relays)
     output.say("On the other machine:")
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]

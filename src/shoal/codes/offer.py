@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from shoal.codes.at_relays import wait_at_relays
 from shoal.codes.exact_stream import ExactStream
 from shoal.core.crypto.pake import PROOF_SIZE
 from shoal.core.limits import LeakyBucket
@@ -119,7 +120,11 @@ class OfferedCode:
                     self._dial, lambda: 0, self._resources.rng, self._resources.dials
                 )
                 far = [_on_the_internet(each) for each in found]
-                announcing = self._group.create_task(dialler.run(far))
+                at_relays = wait_at_relays(self._resources, self._meet)
+                reaching = (
+                    self._group.create_task(dialler.run(far)),
+                    self._group.create_task(at_relays),
+                )
                 try:
                     async with asyncio.timeout(seconds):
                         await self._until_over(left)
@@ -128,7 +133,8 @@ class OfferedCode:
                 # From here on only the exchanges that have begun are left.
                 self._port.unregister(self._keys, self._accept)
                 self._offer.end()
-                announcing.cancel()
+                for task in reaching:
+                    task.cancel()
         finally:
             self._port.unregister(self._keys, self._accept)
             left.cancel()
@@ -148,6 +154,10 @@ class OfferedCode:
         our NAT has seen a packet leave for it.
         """
         await self._port.dialler(self._keys)(address, self._accept)
+
+    async def _meet(self, relay: Address) -> None:
+        """Meet a receiver at a relay; raises `PeerError`."""
+        await self._port.meet(relay, self._keys, self._accept, lambda: None)
 
     def _accept(self, proven: ProvenPeer) -> ExactStream:
         """Return the protocol of a new connection; raises `PeerError`."""

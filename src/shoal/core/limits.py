@@ -14,6 +14,7 @@ __all__ = [
     "MessageLimit",
     "OverheadLimit",
     "RateLimit",
+    "work_of",
 ]
 
 MAX_WAIT = 1.0  # seconds until a rate limit is asked again
@@ -21,6 +22,9 @@ RATE_BURST = 0.1  # seconds of a rate limit that may be moved at once after a pa
 
 MESSAGE_RATE = 1000.0  # messages per second beyond those that chunks pay for
 MESSAGE_BURST = 4000.0  # messages at once
+WORK_CHUNKS = 16_384  # of a share; work on all its chunks counts as a message for each
+WORK_RANGES = 64  # runs of chunks in a message that count as another message
+NAMED_AGAIN = 100  # chunks announced again that count as one message
 MAX_PAUSE = 10.0  # seconds; we do not notice that a peer hangs up during a pause
 MAX_PAUSES = 2  # longest pauses in a row; after the next excess the peer is cut off
 
@@ -123,6 +127,15 @@ class MessageLimit(LeakyBucket):
         if self._pauses > MAX_PAUSES:
             raise ProtocolError("an endless flow of messages without any chunk")
         return pause
+
+
+def work_of(runs: int, again: int, chunks: int = 0) -> float:
+    """Return as how many more messages one counts that names runs of chunks.
+
+    `again` is how many of the chunks it had named before, and `chunks` the number in
+    the share if it costs work on all of them.
+    """
+    return runs / WORK_RANGES + again / NAMED_AGAIN + chunks / WORK_CHUNKS
 
 
 class OverheadLimit(LeakyBucket):

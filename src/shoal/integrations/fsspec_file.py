@@ -182,7 +182,7 @@ class ShoalFile(BlockingFile):
         # fsspec's block cache replaces the cache of an open file by its own.
         self._cache = cache
         is_none = cache is None or type(cache) is BaseCache
-        self._raw.through = None if is_none else cache._fetch
+        self._raw.read_through(None if is_none else cache._fetch)
 
     @property
     def closed(self) -> bool:

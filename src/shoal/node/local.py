@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 from shoal.config.settings import Settings
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, ShareEvent
-from shoal.errors import UsageError
+from shoal.errors import UsageError, option
 from shoal.node.checks import check_callable, check_optional, check_type, link_of
 from shoal.resources import Resources
 
@@ -136,7 +136,10 @@ class LocalFiles:
 
         check_callable("on_progress", on_progress)
         made = ShareOptions.of(receivers=receivers, **options)
-        given = _stream_of(path) or _given(path, made.name)
+        stream = _stream_of(path)
+        if stream is not None:
+            _refuse_for_folders(options)
+        given = stream or _given(path, made.name)
         share = await share_sealed(self._registry, given, made, on_progress)
         if made.code:
             from shoal.node.codes import offer
@@ -236,6 +239,17 @@ class LocalFiles:
 def _stream_of(path: object) -> "BinaryIO | None":
     """Return what a caller shares if it is an open file."""
     return cast("BinaryIO", path) if hasattr(path, "read") else None
+
+
+def _refuse_for_folders(options: "ShareFields") -> None:
+    """Raise `UsageError` for options that an open file cannot have."""
+    for name in ("include", "exclude", "follow_symlinks"):
+        if options.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{option(flag)} is for the files of a folder, and an open file is "
+                "shared as one; leave it out."
+            )
 
 
 def _given(path: object, name: str | None) -> "Given":

@@ -52,6 +52,8 @@ class Search(Struct, frozen=True):
     """Where it looks, as `the LAN (eth0)`."""
     problems: tuple[str, ...] = ()
     """What does not work, in sentences."""
+    relays: tuple[str, ...] = ()
+    """The relays at which peers are waited for, as `HOST:PORT`."""
 
 
 class DownloadState(Struct, frozen=True):
@@ -110,9 +112,13 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         reason = (
             f"found {state.found} {'peer' if is_one else 'peers'} but could not "
             f"connect to {'it' if is_one else 'any of them'}; check that the share is "
-            "still served there, and the firewalls in between, or name a relay on both "
-            f"sides with {option('--relay', 'HOST:PORT')}."
+            "still served there, and the firewalls in between"
         )
+        if state.search.relays:
+            reason += f". {_explain_relays(state.search.relays)}"
+        else:
+            relay = option("--relay", "HOST:PORT")
+            reason += f", or name a relay on both sides with {relay}."
         return Stall(Cause.UNREACHABLE, reason)
     chunks = state.unavailable
     if chunks is not None:
@@ -125,11 +131,20 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
 def _explain_none_found(state: DownloadState) -> str:
     looked = state.search.looked
     where = f" on {' or '.join(looked)}" if looked else ""
-    hint = " ".join(state.search.problems)
+    relays = state.search.relays
+    hints = [_explain_relays(relays)] if relays else []
+    hint = " ".join((*hints, *state.search.problems))
     return (
         f"found no peer{where} yet; check the id and that the share is being served, "
         f"or name a peer with {option('--peer', 'HOST:PORT')}. {hint}"
     ).strip()
+
+
+def _explain_relays(relays: tuple[str, ...]) -> str:
+    return (
+        f"No peer came to the relay {' or '.join(relays)}, either; the side that "
+        "shares has to name the same one."
+    )
 
 
 def _explain_unavailable(ready: int, chunks: Unavailable) -> str:

@@ -78,6 +78,8 @@ class Scheduler(Generic[S]):
         index = self.picker.free.one_of(0)
         if index is None or self._full or self._outstanding:
             return None
+        if self.picker.free.count_slice():
+            return None  # it is not known yet which chunks peers have
         is_gone = self.picker.was_refused(index)
         return Unavailable(index, self.picker.free.size_of(0), is_gone=is_gone)
 

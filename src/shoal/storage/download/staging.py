@@ -140,7 +140,10 @@ class Staging:
             return
         self.clear_finished()
         if is_folder:
-            hint = "a folder never replaces anything. Remove it or choose another name."
+            hint = (
+                "a folder that is downloaded replaces nothing. Remove it or choose "
+                "another name."
+            )
         elif found.is_directory:
             hint = "a folder is never replaced. Remove it or choose another name."
         elif not found.is_file:

@@ -81,10 +81,12 @@ class Port(SealedListener):
         keys: Keys,
         factory: Factory,
         on_met: Callable[[], None],
+        name: bytes | None = None,
     ) -> None:
         """Wait at a relay for another holder of a share, and connect with it.
 
-        `on_met` is called once another node is there. Both have connected to the relay,
+        `on_met` is called once another node is there. Nodes with the same `name` do not
+        meet; by default it is the node id. Both have connected to the relay,
         so the handshake is that of a simultaneous open. Raises `RelayError` if the
         relay cannot be reached or refuses, and otherwise as `dial_sealed` does.
         """
@@ -104,7 +106,7 @@ class Port(SealedListener):
             transport.set_protocol(knocking)
             knocking.connection_made(transport)
 
-        waiting = AtRelay(relay_request(keys, self.node_id), begin)
+        waiting = AtRelay(relay_request(keys, name or self.node_id), begin)
         try:
             async with reaching(relay, DIAL_TIME):
                 await connect(lambda: waiting, relay)
