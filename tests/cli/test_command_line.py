@@ -1,4 +1,4 @@
-"""Options may stand before the command, and messages suggest the nearest word."""
+"""Options may stand before the command, and messages say what is mistyped."""
 
 import click
 import pytest
@@ -93,9 +93,24 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get x --once", "shoal get has no option --once; leave it out."),
         ("share x --port 70000", "--port: '70000' is not a port; write a number"),
         ("-q", "Name a command."),
+        ("share f --recursive", "taken with all that is in it; leave"),
+        ("get team -r", "leave out -r. See shoal get"),
+        ("completion", "Name your shell: shoal completion bash, shoal"),
+        ("completion tcsh", "Name your shell"),
+        ("share f --chunk-size x", "'x' is not a size"),
+        ("get t -o o --seed-for 1x", "'1x' is not a length of time; write seconds, or"),
+        ("get t -o o --limit-down 1.5X", "64K, 1.5M, 2G."),
+        ("get t -o o --timeout 0", "--timeout"),
+        ("get t -o o --timeout soon", "--timeout"),
+        ("get t -o o --peer foo", "write it as HOST:PORT"),
+        ("get t -o o --peer a..b:1", "'a..b' is not a host name"),
+        ("chunk team", "LINK INDEX"),
+        ("chunk team x", "'x' is not a number"),
+        ("chunk team 99999999999", "not a number"),
+        ("chunk team ٣", "not a number"),
     ],
 )
-def test_the_message_for_a_mistyped_word_suggests_the_nearest_one(
+def test_the_message_says_what_is_mistyped(
     typed: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(typed.split()) == 2

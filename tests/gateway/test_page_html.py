@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from msgspec.structs import replace
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link

@@ -14,14 +14,13 @@ from shoal.codes.exact_stream import ExactStream
 from shoal.codes.offer import CODE_TIME, OfferedCode
 from shoal.codes.redeem import redeem_code
 from shoal.config.settings import Settings
-from shoal.core.crypto.pake import SenderPake
+from shoal.core.crypto.pake import PROOF_SIZE, SenderPake
 from shoal.core.names.address import Address
 from shoal.core.names.code import Code
 from shoal.core.names.link import Link
 from shoal.core.report.events import CodeChanged, Notice, ShareEvent
 from shoal.core.session.code_exchange import (
     GREETING_SIZE,
-    PROOF_SIZE,
     VERDICT_SIZE,
     ReceiverExchange,
 )

@@ -64,7 +64,6 @@ _COMMANDS = {
 }
 _MODULES = {
     **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
-    "stop": "background",
     "list": "listing",  # a module `list` would hide the type in this one
     **dict.fromkeys(("forget", "clean"), "remembered"),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.core.report.events import DownloadEvent
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["facts_of", "get_open", "get_sealed", "target_of_channel"]
 
@@ -94,7 +94,7 @@ def target_of_channel(channel: "Channel", options: dict[str, Any]) -> Path:
 
 def _make_folder(folder: str) -> None:
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import make_directories
+    from shoal.storage.disk.own_folders import make_directories
 
     make_directories(Disk(), Path(os.path.abspath(folder)), is_private=False)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shoal.core.names.channel_id import Channel
     from shoal.core.names.link import Link
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["get"]
 

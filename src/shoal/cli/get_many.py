@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
     from shoal.core.names.link import Link
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["get_many", "read_links"]
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from shoal.cli.live import size_of_terminal
 from shoal.cli.options import Command
-from shoal.cli.output import Output, printable, writing_output
+from shoal.cli.output import Output, printable, size_of_terminal, writing_output
 from shoal.cli.status import Style, shorten
 from shoal.core.report.units import format_size
 
@@ -40,8 +39,9 @@ def list_(**options: Any) -> Coroutine[None, None, None] | None:
     shoal list --watch
     shoal list --json
     """
-    from shoal.storage.catalogue import Catalogue, user_home
+    from shoal.storage.catalogue import Catalogue
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     disk = Disk()
     listing = _Listing(Catalogue.of_home(user_home(), disk), disk)

@@ -104,8 +104,9 @@ def clean(**options: Any) -> None:
 
 
 def _open(options: dict[str, Any]) -> "tuple[Catalogue, Disk, Output]":
-    from shoal.storage.catalogue import Catalogue, user_home
+    from shoal.storage.catalogue import Catalogue
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     disk = Disk()
     return Catalogue.of_home(user_home(), disk), disk, Output.from_options(options)

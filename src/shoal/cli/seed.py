@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shoal.node.node import Node
     from shoal.storage.catalogue_entry import Entry
     from shoal.storage.catalogue_watch import Changes
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["seed"]
 
@@ -93,9 +93,10 @@ class _Seeder:
         show: "ShowOnPage",
         tasks: asyncio.TaskGroup,
     ) -> None:
-        from shoal.storage.catalogue import Catalogue, user_home
+        from shoal.storage.catalogue import Catalogue
         from shoal.storage.catalogue_watch import CatalogueWatch
         from shoal.storage.disk.disk import Disk
+        from shoal.storage.home import user_home
 
         self.shares: list[SealedShare] = []
         """What is shared now."""

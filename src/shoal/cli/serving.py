@@ -12,7 +12,7 @@ from shoal.core.report.units import format_count, format_size
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["report_until_cancelled"]
 
@@ -101,7 +101,7 @@ class _Report:
         """Write the JSON lines for what was uploaded since the last ones."""
         if not self._output.as_json:
             return
-        from shoal.swarm.operations import SealedShare
+        from shoal.swarm.share import SealedShare
 
         before, self._peers = self._peers, {}
         for share in self._shares:

@@ -1,17 +1,23 @@
-"""`shoal share`: share until interrupted or, with `--once`, until peers have it all."""
+"""`shoal share`: share until interrupted or, with `--once`, until peers have it all.
+
+With `--background`, the share runs in a child process, in a session of its own. Until
+the link is served, the child prints where the command does; then the command ends, and
+the messages of the child go to a file.
+"""
 
 import asyncio
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.background import continue_in_child, leave_terminal
 from shoal.cli.options import Command, check_places, fields_of
 from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
@@ -20,12 +26,15 @@ from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["share"]
 
 MAX_NAMED = 2  # addresses of this machine that are named for --peer
 HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
+BLOCK = 65_536  # bytes read at once
+MAX_LOG_SIZE = 4 << 20  # bytes of messages of one process; peers may cause any number
+_SERVED = b"\0"  # what the child writes last, once the link is served
 
 
 @click.command(cls=Command)
@@ -150,7 +159,7 @@ def _print_link(
 def _write_link(path: str, link: str) -> None:
     """Write the link to a file that only this user can read, in place of an old one."""
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import write_new_file
+    from shoal.storage.disk.own_folders import write_new_file
 
     disk, folder = Disk(), os.path.dirname(path) or "."
     at = disk.open_directory(folder, follow=True)
@@ -266,3 +275,77 @@ def _on_loop(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
             loop.call_soon_threadsafe(show, done, size)
 
     return on_hashed
+
+
+def continue_in_child(*, keeps_input: bool = False) -> int | None:
+    """Fork; return None in the child, and in this process the command's exit code.
+
+    This process prints what the child writes to standard output until the link is
+    served. With `keeps_input`, the child reads its standard input. Raises `UsageError`
+    where processes cannot fork.
+    """
+    if not hasattr(os, "fork"):
+        raise UsageError("--background does not work on this system; leave it out.")
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        if not keeps_input:
+            os.dup2(null, 0)
+        os.dup2(writing, 1)
+        os.close(null)
+        os.close(writing)
+        return None
+    os.close(writing)
+    try:
+        if _pass_on(reading):
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+
+
+def _pass_on(reading: int) -> bool:
+    """Print what the child writes; return True if it says that the link is served."""
+    while data := os.read(reading, BLOCK):
+        is_served = data.endswith(_SERVED)
+        sys.stdout.buffer.write(data.removesuffix(_SERVED))
+        sys.stdout.flush()
+        if is_served:
+            return True
+    return False
+
+
+def leave_terminal(output: Output, identity: bytes) -> None:
+    """Note that this process serves a share, and end the command that started it.
+
+    Raises `StoreError` if the note cannot be written.
+    """
+    from shoal.storage.background import note_background, open_log
+    from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
+
+    disk, home = Disk(), user_home()
+    note_background(home, identity, disk)
+    log, path = open_log(home, disk)
+    pid = os.getpid()
+    output.say(
+        f"It runs in the background as process {pid}; shoal stop {pid} ends it. Its "
+        f"messages go to {path}."
+    )
+    output.event("complete", pid=pid)
+    output.line.clear()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(1, _SERVED)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    output.room = MAX_LOG_SIZE
+    os.close(null)

@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING
 
 from shoal.codes.at_relays import wait_at_relays
 from shoal.codes.exact_stream import ExactStream
+from shoal.core.crypto.pake import PROOF_SIZE
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.code import Code, make_code
 from shoal.core.report.events import CodeChanged, ShareEvent
-from shoal.core.session.code_exchange import (
-    GREETING_SIZE,
-    PROOF_SIZE,
-    CodeOffer,
-    SenderExchange,
-)
+from shoal.core.session.code_exchange import GREETING_SIZE, CodeOffer, SenderExchange
 from shoal.errors import PeerError
 from shoal.resources import Resources
 from shoal.transfer.dialler import Dialler
@@ -201,7 +197,7 @@ class OfferedCode:
                 stream.close()
                 await stream.until_closed()
         except (PeerError, TimeoutError):
-            pass  # whatever it did concerns no one
+            pass  # the code is still offered to others
         finally:
             if exchange is not None:
                 exchange.end()

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.http_endpoint import HttpEndpoint
 from shoal.core.names.link import Link
-from shoal.gateway import connections, guard
+from shoal.gateway import guard
 from shoal.gateway.archive import ArchiveRoutes
 from shoal.gateway.endpoint import LOOPBACK, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
@@ -88,7 +88,7 @@ class Gateway:
         self._endpoint = endpoint
         self._with_metrics = with_metrics
         self._on_problem = on_problem
-        self._connections = connections.ConnectionLimiter()
+        self._connections = guard.ConnectionLimiter()
         self._closing = asyncio.Event()
         self._owned = AsyncExitStack()
         self._port = 0
@@ -175,7 +175,7 @@ class Gateway:
             auto_decompress=False,  # no input is ever decompressed
             access_log=None,
             logger=_silent,
-            keepalive_timeout=connections.HEADER_TIME,
+            keepalive_timeout=guard.HEADER_TIME,
             lingering_time=0,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,

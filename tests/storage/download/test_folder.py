@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import TargetExistsError
 from shoal.storage.download import filestore
 from shoal.storage.download.filestore import FileStore

@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shoal.errors import StoreError, TargetExistsError, UsageError, option, run_again
-from shoal.storage.disk.disk import Disk, FileState
-from shoal.storage.disk.folders import is_own, remove_all
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
+from shoal.storage.disk.folders import remove_all
+from shoal.storage.disk.own_folders import is_own
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
 from shoal.storage.download.layout import DATA, SIDE
 from shoal.storage.download.manifest_file import MANIFEST, ManifestFile

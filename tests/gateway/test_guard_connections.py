@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shoal.gateway import connections
-from shoal.gateway.connections import FEW_STRANGERS, MAX_KNOWN, MAX_STRANGERS
+from shoal.gateway import guard
+from shoal.gateway.guard import FEW_STRANGERS, MAX_KNOWN, MAX_STRANGERS
 from shoal.gateway.server import Gateway
 from tests.helpers.gateway import FILE, FILM, get, parse, request, say, serving
 from tests.helpers.holder import Holder
@@ -20,7 +20,7 @@ PATIENCE = 20.0  # seconds
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hundreds of connections begin, however slow this machine is."""
-    monkeypatch.setattr(connections, "HEADER_TIME", 2 * PATIENCE)
+    monkeypatch.setattr(guard, "HEADER_TIME", 2 * PATIENCE)
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +63,7 @@ async def test_strangers_leave_the_places_of_users_alone(gateway: Gateway) -> No
 async def test_of_many_strangers_those_that_were_silent_for_long_go(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "TOKEN_TIME", 0.0)
+    monkeypatch.setattr(guard, "TOKEN_TIME", 0.0)
     async with strangers(gateway, FEW_STRANGERS) as old, asyncio.timeout(PATIENCE):
         async with strangers(gateway, 1):
             for reader in old:
@@ -96,7 +96,7 @@ async def test_many_ranges_at_once_are_all_answered(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To open all connections may take longer where other tests run.
-    monkeypatch.setattr(connections, "TOKEN_TIME", 2 * PATIENCE)
+    monkeypatch.setattr(guard, "TOKEN_TIME", 2 * PATIENCE)
     data = request(gateway, FILE, b"Range: bytes=7-16", b"Connection: close")
 
     # A program may open all of its connections before it sends the first request.
@@ -116,7 +116,7 @@ async def test_many_ranges_at_once_are_all_answered(
 async def test_a_client_that_does_not_finish_a_request_is_disconnected(
     holder: Holder, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEADER_TIME", 0.2)
+    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
     async with serving(holder) as gateway:
         assert (await say(gateway, sent)).status == 0
 
@@ -124,7 +124,7 @@ async def test_a_client_that_does_not_finish_a_request_is_disconnected(
 async def test_a_client_that_drips_its_second_request_is_disconnected(
     holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEADER_TIME", 0.2)
+    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
     async with serving(holder) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(gateway, FILE, method="HEAD"))

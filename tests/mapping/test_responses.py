@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import ProtocolError
-from shoal.mapping.http_response import MAX_RESPONSE, HttpResponse, parse_response
+from shoal.mapping.responses import MAX_RESPONSE, HttpResponse, parse_response
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 

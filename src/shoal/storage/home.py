@@ -1,24 +1,37 @@
-"""The user's secret, from which the salts of shares are derived.
+"""The folder of what this user keeps between runs, and the secret in it.
 
-It is a file of 32 random bytes. It must be the same for every run and every process,
-otherwise the same files would get a different link each time. So the complete file is
-created in one step, and if two processes create it at once, the second one uses the
-file of the first.
+The salts of shares are derived from the secret, a file of 32 random bytes. It must be
+the same for every run and every process, otherwise the same files would get a different
+link each time. So the complete file is created in one step, and if two processes create
+it at once, the second one uses the file of the first.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from shoal.errors import ForbiddenError, StoreError, TargetExistsError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own
+from shoal.storage.disk.own_folders import make_directories, opened_own
 
-__all__ = ["SECRET_SIZE", "user_secret"]
+__all__ = ["SECRET_SIZE", "user_home", "user_secret"]
 
 SECRET_SIZE = 32
 """In bytes."""
 
 _MODE = 0o600
+
+
+def user_home() -> Path:
+    """Return the folder for the data that this user keeps between runs."""
+    if sys.platform == "linux":
+        # The same path as platformdirs returns, without the time to import that.
+        home = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
+        return Path(os.path.expanduser(home), "shoal")
+    else:
+        from platformdirs import user_data_path
+
+        return user_data_path("shoal")
 
 
 def user_secret(disk: Disk, path: Path) -> bytes:

@@ -13,8 +13,8 @@ from aiohttp import web
 import shoal
 from shoal.core.manifest.listing import Child, children, in_natural_order
 from shoal.core.manifest.manifest import Manifest
-from shoal.gateway import folders, shares
-from shoal.gateway.folders import FolderEntry, folder_page
+from shoal.gateway import files, shares
+from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
 from tests.helpers.gateway import curl, get, serving
@@ -195,14 +195,14 @@ async def test_a_folder_is_listed_while_its_files_are_looked_up(
         found_before.append(len(found))
         await write(response, data)
 
-    monkeypatch.setattr(folders, "children", note)
-    monkeypatch.setattr(folders, "FEW_FILES", folders.LINES)
+    monkeypatch.setattr(files, "children", note)
+    monkeypatch.setattr(files, "FEW_FILES", files.LINES)
     monkeypatch.setattr(web.StreamResponse, "write", watch)
-    entries = [(f"{number:04}", 0, False) for number in range(4 * folders.LINES)]
+    entries = [(f"{number:04}", 0, False) for number in range(4 * files.LINES)]
     large = make_holding(b"", name="large", files=entries)
     async with Holder(large) as holder, serving(holder) as gateway:
         assert (await get(gateway, "files/0/")).status == 200
-    assert found_before[0] < folders.LINES + 3
+    assert found_before[0] < files.LINES + 3
 
 
 def test_names_of_very_many_numbers_are_sorted_without_much_memory() -> None:

@@ -1,4 +1,4 @@
-"""Check the order of the dial queue, and its cost in a flood."""
+"""Check the order of the dial queue, its cost in a flood, and how many are dialled."""
 
 from random import Random
 
@@ -7,7 +7,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from shoal.core.dial_queue import SLACK, DialQueue
+from shoal.core.dials import (
+    INTRODUCTION_PERIOD,
+    MAX_INTRODUCED_PORTS,
+    MAX_INTRODUCTIONS,
+    MAX_PUNCHES,
+    SLACK,
+    DialPace,
+    DialQueue,
+)
 from shoal.core.names.address import Address
 
 ADDRESSES = [Address("10.0.0.1", port) for port in range(1, 9)]
@@ -94,3 +102,44 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestMachine = Machine.TestCase
+
+
+def test_an_address_that_peers_claim_is_dialled_once_in_a_period() -> None:
+    pace = DialPace()
+    claimed, other = Address("8.8.8.8", 5000), Address("8.8.9.9", 5000)
+    assert pace.introduced_at(claimed, 100.0) == 100.0
+    assert pace.introduced_at(claimed, 101.0) == 100.0 + INTRODUCTION_PERIOD
+    assert pace.introduced_at(other, 101.0) == 101.0
+    again = 100.0 + INTRODUCTION_PERIOD
+    assert pace.introduced_at(claimed, again) == again
+    assert pace.introduced_at(claimed, again + 1) > again + 1
+
+
+def test_only_some_ports_of_a_host_are_dialled_in_a_period() -> None:
+    pace = DialPace()
+    ports = [Address("8.8.8.8", 5000 + number) for number in range(1000)]
+    moments = [0.05 * number for number in range(1000)]  # within a period
+    allowed = [
+        pace.introduced_at(*each) == each[1]
+        for each in zip(ports, moments, strict=True)
+    ]
+    assert sum(allowed) == MAX_INTRODUCED_PORTS
+    assert pace.introduced_at(ports[0], 2 * INTRODUCTION_PERIOD) == 120.0
+
+
+def test_only_so_many_claimed_addresses_are_dialled_in_a_period() -> None:
+    pace = DialPace()
+    hosts = [f"8.{a}.{b}.1" for a in range(8) for b in range(250)]
+    allowed = [pace.introduced_at(Address(each, 5000), 1.0) == 1.0 for each in hosts]
+    assert sum(allowed) == MAX_INTRODUCTIONS
+    late = 1.0 + INTRODUCTION_PERIOD
+    assert pace.introduced_at(Address(hosts[-1], 5000), late) == late
+    assert len(pace._introduced) == len(pace._hosts) == 1
+
+
+def test_only_so_many_dials_wait_for_a_peer() -> None:
+    pace = DialPace()
+    assert all(pace.begin_punch() for _ in range(MAX_PUNCHES))
+    assert not pace.begin_punch()
+    pace.end_punch()
+    assert pace.begin_punch()

@@ -9,9 +9,9 @@ import pytest
 
 from shoal.core.names.address import Address
 from shoal.core.report.status import PortMapping
-from shoal.mapping import exchange, keeper
+from shoal.mapping import exchange, mapper
 from shoal.mapping.base import LIFETIME
-from shoal.mapping.keeper import Keeper
+from shoal.mapping.mapper import Keeper
 from shoal.net.gateway import Gateway
 from tests.helpers.fake_router import FakeRouter, fake_router
 
@@ -168,9 +168,9 @@ async def test_upnp_is_used_if_nothing_else_is_spoken() -> None:
 
 @pytest.mark.parametrize(
     ("lifetime", "wait"),
-    [(1, keeper.LEAST_WAIT), (600, 300.0), (2**32 - 1, keeper.MOST_WAIT), (0, 600.0)],
+    [(1, mapper.LEAST_WAIT), (600, 300.0), (2**32 - 1, mapper.MOST_WAIT), (0, 600.0)],
 )
 def test_a_router_does_not_choose_how_often_it_is_asked(
     lifetime: int, wait: float
 ) -> None:
-    assert keeper.renewal_wait(lifetime) == wait
+    assert mapper.renewal_wait(lifetime) == wait

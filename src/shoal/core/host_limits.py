@@ -1,23 +1,40 @@
-"""Limit the connections of strangers: how many, for how long, and which to end first.
+"""Limit what each host of strangers may do, and how many connections they have; pure.
 
-A connection is half-open from its acceptance to the last proof. There is a limit for
+`HostLimit` counts what a host does: handshakes that fail, and peers that arrive.
+`HalfOpen` limits connections: how many, for how long, and which to end first. A
+connection is half-open from its acceptance to the last proof. There is a limit for
 all of them and one for each global address; at either limit the oldest is ended. So a
 flood evicts its own connections, while an honest peer, which needs milliseconds, gets
 in between (docs/threat-model.md).
 
-No I/O here: `HalfOpen` decides which connections to end, and its owner ends them.
+The owner of a `HalfOpen` ends the connections that it returns.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from shoal.core.names.address_scope import slot_of
+from shoal.core.limits import LeakyBucket
+from shoal.core.names.address_scope import host_key, slot_of
 
-__all__ = ["MAX_HALF_OPEN", "MAX_PER_ADDRESS", "HalfOpen"]
+__all__ = [
+    "ARRIVAL_BURST",
+    "ARRIVAL_RATE",
+    "MAX_HALF_OPEN",
+    "MAX_PER_ADDRESS",
+    "ArrivalLimit",
+    "HalfOpen",
+    "HostLimit",
+]
 
 MAX_HALF_OPEN = 1024  # connections
 MAX_PER_ADDRESS = 16  # connections of one global IPv4 address or IPv6 /64
+HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
+HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
+ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
+ARRIVAL_RATE = 20.0  # peers per second; with `ARRIVAL_CHUNKS` each costs up to 5 ms
+ARRIVAL_CHUNKS = 1 << 18  # of a share; with more, a peer counts as several
+MAX_HOSTS = 1024  # hosts that each limit remembers
 
 C = TypeVar("C", bound=Hashable)
 
@@ -100,3 +117,68 @@ class HalfOpen(Generic[C]):
         for _, deadline in self._connections.values():
             return deadline
         return None
+
+
+class HostLimit:
+    """Bound how often each host does something.
+
+    The listener counts handshakes that fail: any client that knows the link, or has
+    recorded a knock, can make us answer without ever confirming its knock. A host may
+    run any number of honest peers, because completed handshakes are not counted there.
+    A host at its limit is allowed `rate` more per second until it stops.
+    """
+
+    def __init__(
+        self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
+    ) -> None:
+        """Allow `burst` of one host at once, and `rate` more per second."""
+        self.weight = 1.0
+        """As how many each one counts; at most as many as are allowed at once."""
+        self._burst = burst
+        self._rate = rate
+        # The host that was counted last comes last.
+        self._counts: OrderedDict[Hashable, LeakyBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def allows(self, host: str, now: float) -> bool:
+        """Return True if a host is below its limit."""
+        count = self._counts.get(host_key(host))
+        if count is None:
+            return True
+        count.leak(now)
+        return count.level <= self._burst - self.weight
+
+    def admits(self, host: str, now: float) -> bool:
+        """Return True if a host is below its limit, and count one more of it then."""
+        is_allowed = self.allows(host, now)
+        if is_allowed:
+            self.add(host, now)
+        return is_allowed
+
+    def add(self, host: str, now: float) -> None:
+        """Count one more of a host."""
+        key = host_key(host)
+        count = self._counts.setdefault(key, LeakyBucket(self._rate))
+        count.leak(now)
+        # No more than the burst, so a host that stops is soon allowed again.
+        count.level = min(count.level + self.weight, self._burst)
+        self._counts.move_to_end(key)
+        if len(self._counts) > MAX_HOSTS:
+            self._counts.popitem(last=False)
+
+
+class ArrivalLimit(HostLimit):
+    """Bound how many peers of each host arrive at one share.
+
+    A hello with half a bitfield costs milliseconds.
+    """
+
+    def __init__(self) -> None:
+        """Start with a share of few chunks."""
+        super().__init__(ARRIVAL_BURST, ARRIVAL_RATE)
+
+    def know_size(self, chunks: int) -> None:
+        """Count each peer as several if the share has very many chunks."""
+        self.weight = max(1.0, chunks / ARRIVAL_CHUNKS)

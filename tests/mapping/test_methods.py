@@ -6,7 +6,7 @@ import pytest
 
 from shoal.errors import RouterError
 from shoal.mapping.base import Mapped, Method
-from shoal.mapping.probe import GRACE, Probe
+from shoal.mapping.methods import GRACE, Probe
 from tests.helpers.virtual_time import now, virtual_time
 
 

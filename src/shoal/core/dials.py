@@ -1,12 +1,31 @@
-"""The order in which the addresses of a peer book are dialled; pure."""
+"""The order in which addresses are dialled, and how many a node dials; pure."""
 
 import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from random import Random
 
+from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import host_key
 
-__all__ = ["DialQueue"]
+__all__ = [
+    "DIAL_BURST",
+    "DIAL_RATE",
+    "INTRODUCTION_PERIOD",
+    "MAX_INTRODUCED_PORTS",
+    "MAX_INTRODUCTIONS",
+    "MAX_PUNCHES",
+    "DialPace",
+    "DialQueue",
+]
 
+DIAL_BURST = 20.0  # dials of a node at once
+DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
+INTRODUCTION_PERIOD = 60.0  # seconds between dials to an address that peers claim
+MAX_INTRODUCED_PORTS = 8  # of one host that a node dials in that time
+MAX_INTRODUCTIONS = 1024  # claimed addresses that a node dials in that time
+MAX_PUNCHES = 64  # dials of a node that wait for a peer to dial us, too
 SLACK = 64  # void items that a queue may keep, beyond one for each valid item
 
 
@@ -92,3 +111,66 @@ class DialQueue:
                 self._due[rank] = [each for each in items if self._is_valid(*each)]
                 if not self._due[rank]:
                     del self._due[rank]
+
+
+class DialPace(LeakyBucket):
+    """Limit how many addresses a node dials per second, for all its shares.
+
+    A peer that reports addresses chooses where we send packets, and to how many hosts.
+    A dial to the internet may wait long for a peer that dials us, too: it keeps its
+    place among the first ones for a while, and is then one of `MAX_PUNCHES`.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing dialled."""
+        super().__init__(DIAL_RATE)
+        self._punches = 0
+        # When each was dialled, the latest last.
+        self._introduced: OrderedDict[Address, float] = OrderedDict()
+        self._hosts: Counter[Hashable] = Counter()  # of these addresses
+
+    def introduced_at(self, address: Address, now: float) -> float:
+        """Return when an address may be dialled that only peers have named.
+
+        If that is `now`, it counts as dialled. Peers may claim the address of a victim:
+        one that has not been a peer is dialled once in `INTRODUCTION_PERIOD`, and so
+        are no more than `MAX_INTRODUCED_PORTS` of its host.
+        """
+        introduced, hosts = self._introduced, self._hosts
+        while introduced:
+            oldest, dialled = next(iter(introduced.items()))
+            if dialled + INTRODUCTION_PERIOD > now:
+                break
+            del introduced[oldest]
+            hosts[host_key(oldest.host)] -= 1
+            if not hosts[host_key(oldest.host)]:
+                del hosts[host_key(oldest.host)]
+        key = host_key(address.host)
+        if address in introduced:
+            return introduced[address] + INTRODUCTION_PERIOD
+        if hosts[key] >= MAX_INTRODUCED_PORTS or len(introduced) >= MAX_INTRODUCTIONS:
+            return now + INTRODUCTION_PERIOD
+        introduced[address] = now
+        hosts[key] += 1
+        return now
+
+    def begin_punch(self) -> bool:
+        """Let a dial wait; return False if `MAX_PUNCHES` do."""
+        if self._punches >= MAX_PUNCHES:
+            return False
+        self._punches += 1
+        return True
+
+    def end_punch(self) -> None:
+        """Note that a dial waits no more."""
+        self._punches -= 1
+
+    def room(self, now: float) -> int:
+        """Return how many addresses may be dialled now."""
+        self.leak(now)
+        return int(DIAL_BURST - self.level)
+
+    @property
+    def wait(self) -> float:
+        """Return in how many seconds there is room for one; call `room` first."""
+        return self.seconds_above(DIAL_BURST - 1)

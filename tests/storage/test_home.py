@@ -12,7 +12,7 @@ import pytest
 
 from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.shared.secret import SECRET_SIZE, user_secret
+from shoal.storage.home import SECRET_SIZE, user_secret
 from tests.helpers.faulty.disk import FaultyDisk
 
 
