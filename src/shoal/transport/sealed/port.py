@@ -162,6 +162,7 @@ class Port(SealedListener):
             task.cancel()
 
     async def aclose(self) -> None:
+        """Stop listening, also at the ports aside; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
         await super().aclose()
