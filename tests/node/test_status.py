@@ -127,6 +127,22 @@ def test_a_mapped_port_is_the_path_of_those_who_dial_it(
     assert path_of(source, host, is_mapped=True) == path
 
 
+@pytest.mark.parametrize(
+    ("source", "host", "path"),
+    [
+        ("dht", "8.8.8.8", "punched"),
+        ("swarm", "2a01::7", "punched"),
+        ("hint", "8.8.8.8", "punched"),
+        ("relayed", "8.8.8.8", "relayed"),
+        ("peer", "192.168.0.4", "direct"),
+    ],
+)
+def test_a_hole_was_punched_to_one_on_the_internet_that_dialled_us_too(
+    source: str, host: str, path: str
+) -> None:
+    assert path_of(source, host, is_mapped=True, is_crossed=True) == path
+
+
 def test_a_duration_is_counted_in_the_bucket_of_the_next_bound() -> None:
     durations = Durations()
     for seconds in (0.0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1] * 2):

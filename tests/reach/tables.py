@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.helpers.nats import Nat
-from tests.reach.matrix import Pair, by_common_peer, by_dht, by_relay
+from tests.reach.matrix import Pair, Reached, by_common_peer, by_dht, by_relay
 
 __all__ = ["INTRODUCTION", "alone", "common", "ipv6", "mapped", "relayed"]
 
@@ -38,9 +38,12 @@ INTRODUCTION = (
 `python -m tests.reach` makes this page. It builds an internet of network namespaces, in
 which nftables and the kernel of Linux are the NATs and firewalls, with a DHT of 20
 nodes of libtorrent. Each cell has the seconds from the start of `shoal get` to its end,
-for a file of one chunk, including the start of the program. The sharer has been alone
-for 40 s before, so its first lookups are over. "–" means that no chunk arrived within a
-minute, or within 20 s with a common peer. Empty cells are not measured.
+for a file of one chunk, including the start of the program, and how the getter says
+that it reached the peer that sent it: `direct` (one of the two was dialled), `mapped`
+(the sharer dialled a port that the getter's router maps), `punched` (both dialled each
+other at the same time) or `relayed`. The sharer has been alone for 40 s before, so its
+first lookup is over. "–" means that no chunk arrived within a minute, or within 20 s
+with a common peer. Empty cells are not measured.
 
 | kind | what it stands for |
 |---|---|
@@ -123,23 +126,23 @@ def _beside(kinds: list[Nat]) -> list[Pair]:
     return pairs
 
 
-def _table(measured: Iterable[tuple[Pair, float | None]]) -> str:
+def _table(measured: Iterable[tuple[Pair, Reached | None]]) -> str:
     """Return a table with a row for each sharer and a column for each getter."""
-    seconds = dict(measured)
-    getters = [nat for nat in Nat if any(pair.getter is nat for pair in seconds)]
+    found = dict(measured)
+    getters = [nat for nat in Nat if any(pair.getter is nat for pair in found)]
     lines = [
         "| sharer ↓ getter → | " + " | ".join(each.value for each in getters) + " |",
         "|---" * (len(getters) + 1) + "|",
     ]
     for sharer in Nat:
-        if any(pair.sharer is sharer for pair in seconds):
-            cells = [_cell(seconds, Pair(sharer, getter)) for getter in getters]
+        if any(pair.sharer is sharer for pair in found):
+            cells = [_cell(found, Pair(sharer, getter)) for getter in getters]
             lines.append(f"| {sharer.value} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(seconds: Mapping[Pair, float | None], pair: Pair) -> str:
-    if pair not in seconds:
+def _cell(found: Mapping[Pair, Reached | None], pair: Pair) -> str:
+    if pair not in found:
         return " "
-    taken = seconds[pair]
-    return "–" if taken is None else f"{taken:.1f}"
+    reached = found[pair]
+    return "–" if reached is None else f"{reached.seconds:.1f} {reached.path}"

@@ -39,7 +39,8 @@ class DialHandshake:
         self._knocks = knocks
         self._client = ClientHandshake(start, node_id)
         self._server: ServerHandshake | None = None
-        self._has_crossed = False
+        self.has_crossed = False
+        """Whether the other end has dialled, too."""
         self._received = bytearray()
         self.knock = self._client.knock
         """The bytes to send first."""
@@ -62,7 +63,7 @@ class DialHandshake:
         """
         reply = b""
         self._received += data
-        if len(self._received) >= KNOCK_SIZE and not self._has_crossed:
+        if len(self._received) >= KNOCK_SIZE and not self.has_crossed:
             opened = open_first(self._start, bytes(self._received[:KNOCK_SIZE]))
             if opened is not None:
                 del self._received[:KNOCK_SIZE]
@@ -77,7 +78,7 @@ class DialHandshake:
 
     def _cross(self, opened: Opened) -> bytes:
         """Take a knock of the peer; return the answer if we are the server."""
-        self._has_crossed = True
+        self.has_crossed = True
         ours = self.knock[:KEY_SIZE]
         if opened.ephemeral == ours:
             raise SelfConnectionError("a connection to this node itself")

@@ -27,7 +27,7 @@ __all__ = [
 
 RELAYED = "relayed"
 """The source, and the path, of a peer that was met at a relay."""
-PATHS = ("lan", "direct", "mapped", RELAYED, "hint", "origin")
+PATHS = ("lan", "direct", "mapped", "punched", RELAYED, "hint", "origin")
 """The paths to a peer: how it was found, or how it reached us."""
 
 
@@ -99,16 +99,23 @@ class ShareStatus(Struct, frozen=True):
     """The ports of this node that the router maps."""
 
 
-def path_of(source: str, host: str, *, is_mapped: bool = False) -> str:
+def path_of(
+    source: str, host: str, *, is_mapped: bool = False, is_crossed: bool = False
+) -> str:
     """Return the path to a peer that `source` reported, as one of `PATHS`.
+
+    A hole was punched to a peer on the internet that dialled us while we dialled it
+    (`is_crossed`).
 
     A peer that connected to us is on the LAN if its address is private or of this
     machine. Any other one with an IPv4 address came through the router, if that maps
     our port (`is_mapped`).
     """
+    is_near = scope_of(host) in NEAR_SCOPES
+    if is_crossed and source != RELAYED and not is_near:
+        return "punched"
     if source in PATHS:
         return source
-    is_near = scope_of(host) in NEAR_SCOPES
     if source != "incoming":
         return "direct"
     if is_near:
