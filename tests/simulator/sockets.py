@@ -82,8 +82,8 @@ class SimSocket:
         """Give its port and remote address free."""
         self.is_closed = True
         sockets = self.owner.host.sockets
-        if sockets.get((self.local.port, self.remote)) is self:
-            del sockets[self.local.port, self.remote]
+        if sockets.get((self.local, self.remote)) is self:
+            del sockets[self.local, self.remote]
 
 
 async def open_socket(network: "Network", port: int, address: Address) -> SimSocket:
@@ -92,7 +92,7 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
     host, loop = owner.host, asyncio.get_running_loop()
     remote = Address(network.resolve(host, address.host), address.port)
     local = Address(source_address(host, remote.host), port or network.next_port())
-    key, now = (local.port, remote), network.time()
+    key, now = (local, remote), network.time()
     if key in host.sockets or host.lingering.get(key, now) > now:
         raise OSError(EADDRNOTAVAIL, "Cannot assign requested address")
     sock = SimSocket(network, owner, knock, local, remote, loop.create_future())
@@ -147,7 +147,7 @@ def _arrive(sock: SimSocket, seen: Address, host: Host, at: Address) -> None:
     """Let a SYN arrive at a host: it meets a socket that dials, or a listening port."""
     if not sock.is_dialling:
         return
-    network, key = sock.network, (at.port, seen)
+    network, key = sock.network, (at, seen)
     other = host.sockets.get(key)
     delay = host.latency + sock.owner.host.latency
     if isinstance(other, SimSocket) and other.is_dialling:
