@@ -18,6 +18,7 @@ from tests.helpers.nats import Home, Internet, Nat, missing_nats
 from tests.helpers.programs import Program, shoal
 from tests.helpers.requirements import require
 from tests.helpers.router import missing_router
+from tests.helpers.transit_relay import transit_relay
 from tests.reach import crowd, idle, speed
 from tests.reach.matrix import (
     NO_DISCOVERY,
@@ -205,6 +206,38 @@ def test_two_that_cannot_meet_fetch_through_the_relay_in_the_link(
     ((_, reached),) = by_relay([Pair(Nat.SYMMETRIC, Nat.CHANGING)], tmp_path)
     assert reached is not None
     assert reached.path == "relayed"
+
+
+@pytest.mark.long
+def test_two_at_a_relay_connect_directly_once_a_common_peer_comes(
+    tmp_path: Path,
+) -> None:
+    """The common peer has another file only, and comes when chunks are on their way."""
+    shared, out = tmp_path / "shared", tmp_path / "out"
+    shared.mkdir()
+    (shared / "a").write_bytes(b"for the common peer")
+    (shared / "b").write_bytes(random.Random(9).randbytes(4 << 20))
+    with Internet() as internet:
+        sharer, getter = (internet.add_home(Nat.CHANGING) for _ in range(2))
+        common, public = (internet.add_home(Nat.PUBLIC) for _ in range(2))
+        internet.enter_context(transit_relay(public.address, PORT, public.namespace))
+        peer, relay = (f"{each.address}:{PORT}" for each in (common, public))
+        ways = ("--peer", peer, "--relay", relay)
+
+        def start(home: Home, *words: object) -> Program:
+            program = shoal(*words, ns=home.namespace, env=NO_DISCOVERY)
+            return internet.enter_context(program)
+
+        share = ("share", shared, "--chunk-size", "64K", "--limit-up", "200K")
+        link = link_of(start(sharer, *share, *ways))
+        get = ("get", link, "-o", out, "--include", "b", "--json", *ways)
+        getting = start(getter, *get)
+        getting.wait_line('"path":"relayed"', 20)
+        words = ("get", link, "-o", tmp_path / "third", "--include", "a", "--seed")
+        start(common, *words, "--port", PORT)
+        getting.wait_line('"path":"punched"', 20)
+        assert getting.finish(40).code == 0
+        assert (out / "b").read_bytes() == (shared / "b").read_bytes()
 
 
 @pytest.mark.long
