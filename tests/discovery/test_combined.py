@@ -20,7 +20,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list of the searches for a router; there is none."""
     calls: list[object] = []
 
-    def find(allowed: object) -> Gateway | None:
+    def find(allowed: object, *, is_ipv6: bool) -> Gateway | None:
         calls.append(allowed)
         return None
 

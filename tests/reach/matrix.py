@@ -35,6 +35,8 @@ COMMON_PATIENCE = 20  # seconds
 AT_ONCE = 4  # getters; more would measure the processor
 PORT = 4001  # of the common peer or the relay
 NO_DISCOVERY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
+# The same, but routers are asked to map ports.
+_NO_DHT = {"SHOAL_DHT_BOOTSTRAP": "192.0.2.1:6881", "SHOAL_NO_LAN": "1"}
 
 
 class Pair(NamedTuple):
@@ -98,21 +100,21 @@ def by_common_peer(
     for pair in pairs:
         with Internet() as net:
             common = net.add_home(Nat.PUBLIC)
-            peer = ("--peer", f"{common.address}:{PORT}")
-            share = _share(net, pair, folder, *peer, env=NO_DISCOVERY)
+            peer = ["--peer", f"{common.address}:{PORT}"]
+            if pair.sharer.has_ipv6 or pair.getter.has_ipv6:
+                peer += ["--peer", f"[{common.ipv6}]:{PORT}"]
+            share = _share(net, pair, folder, *peer, env=_NO_DHT)
             link = link_of(share.program)
             words = ("get", link, "-o", share.folder / "common", "--include", "a")
             seeding = net.enter_context(
                 shoal(
                     *(*words, "--seed", "--port", PORT),
                     ns=common.namespace,
-                    env=NO_DISCOVERY,
+                    env=_NO_DHT,
                 )
             )
             seeding.wait_line("verified")
-            yield next(
-                _fetch_all([share], [link], COMMON_PATIENCE, *peer, env=NO_DISCOVERY)
-            )
+            yield next(_fetch_all([share], [link], COMMON_PATIENCE, *peer, env=_NO_DHT))
 
 
 def _share(

@@ -9,7 +9,7 @@ from tests.reach.matrix import Pair, Reached, by_common_peer, by_dht, by_relay
 __all__ = ["INTRODUCTION", "alone", "common", "ipv6", "mapped", "relayed"]
 
 BASIC = [nat for nat in Nat if not nat.has_ipv6 and not nat.maps]
-MAPPING = [nat for nat in Nat if nat.maps]
+MAPPING = [nat for nat in Nat if nat.maps and not nat.has_ipv6]
 IPV6 = [nat for nat in Nat if nat.has_ipv6]
 OTHERS = [Nat.PUBLIC, Nat.PRESERVING, Nat.SYMMETRIC]  # beside those that are new
 
@@ -30,6 +30,8 @@ _KINDS = {
     Nat.IPV6: "a global IPv6 address only, and nothing unexpected gets in",
     Nat.DUAL: "a symmetric NAT of IPv4, and a global IPv6 address; nothing unexpected "
     "gets in by either",
+    Nat.PINHOLE: "a global IPv6 address only, and a firewall that lets connections to "
+    "a port in if asked by PCP: the real miniupnpd",
 }
 INTRODUCTION = (
     """\
@@ -60,6 +62,7 @@ the link names. Two machines that let no one in have one connection at a time, s
 second share that both have waits for a third machine, or for the end of the first.
 """
 )
+_WITH_COMMON = "\nThe same with one common peer, and no DHT:\n\n"
 
 
 def alone(folder: Path) -> str:
@@ -80,20 +83,26 @@ def common(folder: Path) -> str:
 
 
 def mapped(folder: Path) -> str:
-    """Return the table of those whose router maps ports, with only the DHT."""
+    """Return the tables of those whose router maps ports."""
+    pairs = _beside(MAPPING)
     return (
         "The DHT is the only third party. The others dial the port that the router has "
-        "mapped.\n\n" + _table(by_dht(_beside(MAPPING), folder))
+        "mapped.\n\n"
+        + _table(by_dht(pairs, folder / "dht"))
+        + _WITH_COMMON
+        + _table(by_common_peer(pairs, folder / "common"))
     )
 
 
 def ipv6(folder: Path) -> str:
-    """Return the table of those with IPv6, with only the DHT."""
-    pairs = _beside(IPV6) + [Pair(*IPV6), Pair(*reversed(IPV6))]
+    """Return the tables of those with IPv6."""
+    pairs = list(dict.fromkeys([*_beside(IPV6), *_square(IPV6)]))
     return (
         "The DHT of IPv4 and that of IPv6 are the only third parties. A machine with "
         "IPv6 only and one with IPv4 only have no network in common.\n\n"
-        + _table(by_dht(pairs, folder, is_ipv6=True))
+        + _table(by_dht(pairs, folder / "dht", is_ipv6=True))
+        + _WITH_COMMON
+        + _table(by_common_peer(pairs, folder / "common"))
     )
 
 

@@ -5,6 +5,7 @@
 
 import importlib.util
 import random
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -185,8 +186,37 @@ def test_with_lan_only_nothing_leaves_the_lan(tmp_path: Path) -> None:
 def test_homes_whose_router_maps_ports_are_found_by_the_dht(tmp_path: Path) -> None:
     require_libtorrent()
     require(missing_router())
-    pairs = [Pair(nat, Nat.SYMMETRIC) for nat in Nat if nat.maps]
+    kinds = [nat for nat in Nat if nat.maps and not nat.has_ipv6]
+    pairs = [Pair(nat, Nat.SYMMETRIC) for nat in kinds]
     assert None not in dict(by_dht(pairs, tmp_path)).values()
+
+
+def test_a_router_that_speaks_pcp_lets_peers_in_by_ipv6(tmp_path: Path) -> None:
+    require(missing_router())
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(random.Random(10).randbytes(1 << 20))
+    with Internet() as internet:
+        home, public = internet.add_home(Nat.PINHOLE), internet.add_home(Nat.PUBLIC)
+        nowhere = ("--no-lan", "--dht-bootstrap", "[2a00:0:7::1]:6881")
+        share = ("share", source, "--port", PORT, *nowhere)
+        with shoal(*share, ns=home.namespace) as sharing:
+            where = f"[{home.ipv6}]:{PORT}"
+            sharing.wait_line(
+                re.escape(f"Reachable from the internet at {where} (PCP)."),
+                stream="err",
+            )
+            get = ("get", link_of(sharing), "-o", out, "--peer", where)
+            with shoal(*get, ns=public.namespace, env=NO_DISCOVERY) as getting:
+                assert getting.finish().code == 0
+            assert f"dport {PORT}" in home.router.run("nft", "list", "ruleset")
+            with shoal("doctor", *nowhere, ns=home.namespace) as doctor:
+                doctor.wait_line(
+                    rf"router\s+By IPv6 it lets peers dial \[{home.ipv6}\]"
+                )
+            sharing.send(signal.SIGINT)
+            sharing.finish()
+        assert out.read_bytes() == source.read_bytes()
+        assert f"dport {PORT}" not in home.router.run("nft", "list", "ruleset")
 
 
 @pytest.mark.long

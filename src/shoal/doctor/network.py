@@ -92,7 +92,16 @@ async def check_router(settings: Settings) -> list[Finding]:
     try:
         networks.map_port(next(iter(sockets.values())).getsockname()[1])
         problem = await networks.until_mapped()
-        return [judge_mapping(networks.mappings, problem)]
+        mapped = networks.mappings
+        findings = [
+            ok("router", f"By IPv6 it lets peers dial {each.outside} ({each.method}).")
+            for each in mapped
+            if each.is_ipv6
+        ]
+        ipv4 = [each for each in mapped if not each.is_ipv6]
+        if ipv4 or problem or not findings:
+            findings.insert(0, judge_mapping(ipv4, problem))
+        return findings
     finally:
         for each in sockets.values():
             each.close()

@@ -66,6 +66,10 @@ class Pcp:
     async def map(self, port: int, wanted: int) -> Mapped:
         """Map a port, or renew its mapping."""
         answer = await self._ask(port, wanted, LIFETIME)
+        if (":" in answer.host) != (":" in self._gateway.local):
+            raise RouterError("it names an address of another kind")
+        if ":" in answer.host and answer.outside != port:
+            raise RouterError("it lets connections to another port in only")
         return check_mapped(answer.host, answer.outside, answer.lifetime)
 
     async def unmap(self, port: int, outside: int) -> None:

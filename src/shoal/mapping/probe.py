@@ -21,7 +21,13 @@ GRACE = 1.0  # seconds from the start in which a better protocol may still answe
 def searches_of(
     gateway: Gateway, nonce: bytes, *, multicasts: bool
 ) -> dict[str, Coroutine[None, None, Method]]:
-    """Return a search for each protocol, the preferred one first."""
+    """Return a search for each protocol, the preferred one first.
+
+    Of IPv6, that is PCP only: NAT-PMP has no IPv6, and routers accept a request by UPnP
+    only at an HTTP server with an IPv6 address.
+    """
+    if ":" in gateway.address:
+        return {"PCP": find_pcp(gateway, nonce)}
     return {
         "PCP": find_pcp(gateway, nonce),
         "NAT-PMP": find_natpmp(gateway),

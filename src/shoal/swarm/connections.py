@@ -211,7 +211,7 @@ class Connections:
             proven,
             dialled=dialled,
             source=source,
-            is_mapped=bool(self._resources.networks.mappings),
+            mappings=self._resources.networks.mappings,
             counters=self._resources.counters,
         )
         return connection

@@ -15,7 +15,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
-from shoal.core.report.status import RELAYED, PeerStatus, path_of
+from shoal.core.report.status import RELAYED, PeerStatus, PortMapping, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -83,13 +83,13 @@ class Peer:
         *,
         dialled: Address | None,
         source: str,
-        is_mapped: bool,
+        mappings: Iterable[PortMapping],
         counters: Counters,
     ) -> None:
         """Start with a peer that has proven the id.
 
-        `is_mapped` says whether the router maps our port. `counters` are the node's;
-        they add up the bytes sent and received by `path`.
+        `mappings` are the ports that the router maps. `counters` are the node's; they
+        add up the bytes sent and received by `path`.
         """
         self.connection = connection
         self.node_id = proven.node_id
@@ -102,7 +102,7 @@ class Peer:
         """The network that reported its address."""
         self.path = path_of(
             *(source, proven.address.host),
-            is_mapped=is_mapped,
+            mappings=mappings,
             is_crossed=proven.is_crossed,
         )
         """How it is reached: one of `PATHS`."""
