@@ -295,13 +295,13 @@ async def _open_socket(
     )
     try:
         sending = open_sender(interface.address, interface.name, port)
-    except OSError:
+        if sending is not None:
+            _, opened.sender = await loop.create_datagram_endpoint(
+                lambda: UdpSocket(lambda data, sender: None), sock=sending
+            )
+    except BaseException:
         opened.close()
         raise
-    if sending is not None:
-        _, opened.sender = await loop.create_datagram_endpoint(
-            lambda: UdpSocket(lambda data, sender: None), sock=sending
-        )
     return opened
 
 
