@@ -150,7 +150,7 @@ def test_six_behind_nats_fetch_from_each_other(
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_share_that_waits_sends_little_and_to_the_dht_only(tmp_path: Path) -> None:
-    """Only the first lookup is quick."""
+    """Only the first two lookups are quick."""
     require_libtorrent()
     first, *others = idle.minutes(tmp_path, 3)
     assert not set().union(*(each.strangers for each in (first, *others)))

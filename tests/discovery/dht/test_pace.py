@@ -135,10 +135,10 @@ def test_the_first_lookups_are_early_and_so_are_those_after_a_restart() -> None:
     schedule = LookupSchedule(rng=Random(1))
     for _ in range(2):
         early = []
-        for _ in range(6):
+        for _ in range(7):
             early.append(schedule.is_early)
             schedule.next_wait(is_failure=False)
-        assert early == [True] * 4 + [False] * 2
+        assert early == [True] * 5 + [False] * 2
         schedule.restart()
 
 

@@ -51,17 +51,18 @@ def test_nothing_is_asked_without_a_port_or_before_a_lookup() -> None:
 
 
 def test_only_the_first_lookups_are_urgent() -> None:
-    """Those of a share until it is announced, those of a caller some more."""
-    made, shared = search(), search(is_awaited=False)
+    """Two of a share once it is announced, some more of one that is not or a caller."""
+    made, shared, unknown = search(), *(search(is_awaited=False) for _ in range(2))
     found = []
-    for _ in range(6):
-        found.append((made.priority, shared.priority))
+    for _ in range(7):
+        found.append([each.priority for each in (made, shared, unknown)])
         made.was_announced = shared.was_announced = True
-        for each in (made, shared):
+        for each in (made, shared, unknown):
             each.schedule.next_wait(is_failure=False)
     awaited, first, later = Priority.AWAITED, Priority.FIRST, Priority.REPEATED
-    assert [one for one, _ in found] == [awaited] * 4 + [later] * 2
-    assert [other for _, other in found] == [first] + [later] * 5
+    assert [each[0] for each in found] == [awaited] * 5 + [later] * 2
+    assert [each[1] for each in found] == [first] * 2 + [later] * 5
+    assert [each[2] for each in found] == [first] * 5 + [later] * 2
     shared.restart()
     assert shared.priority is first
     assert shared.is_due.is_set()

@@ -240,8 +240,9 @@ class DhtDiscovery:
                 "check the network. Trying again."
             )
             return False
-        search.was_announced |= lookup.announced > 0
-        search.on_lookup(lookup.nearest())
+        nearest = lookup.nearest()
+        search.was_announced |= 2 * lookup.announced > len(nearest)
+        search.on_lookup(nearest)
         is_announced = search.port is None or lookup.announced > 0
         return bool(lookup.answered()) and is_announced
 

@@ -165,7 +165,8 @@ class WaitRange(NamedTuple):
 # docs/protocol.md, "DHT discovery"; nodes forget a peer after about 30 minutes.
 INTERVAL = WaitRange(600.0, 900.0)
 RETRY = WaitRange(5.0, 60.0)  # the first wait, and the longest while we are alone
-EARLY_LOOKUPS = 4  # that may be quick: those after 0, 5, 15 and 35 s
+# Some of the first lookups may be quick, if need be those after 0, 5, 15, 35 and 75 s.
+EARLY_LOOKUPS = 5
 JITTER = 0.25  # of a wait shorter than the interval, by which it may be shortened
 
 
@@ -198,7 +199,8 @@ class LookupSchedule:
         self._retry = retry
         self._next_wait = retry.shortest
         self._is_alone = True
-        self._early = EARLY_LOOKUPS
+        self.lookups = 0
+        """How many lookups have ended since the first one, or since a restart."""
         self.was_alone = False
         """Whether the previous lookup found no peer; False before the first lookup."""
 
@@ -212,12 +214,12 @@ class LookupSchedule:
     def restart(self) -> None:
         """Let the next lookups follow each other quickly, as at first."""
         self._next_wait = self._retry.shortest
-        self._early = EARLY_LOOKUPS
+        self.lookups = 0
 
     @property
     def is_early(self) -> bool:
         """Return True if the current lookup is one of the first ones."""
-        return self._early > 0
+        return self.lookups < EARLY_LOOKUPS
 
     def next_wait(self, *, is_failure: bool, is_awaited: bool = True) -> float:
         """Return the seconds until the next lookup.
@@ -225,7 +227,7 @@ class LookupSchedule:
         `is_failure` is True if no node responded, or none accepted the announcement;
         `is_awaited` is False if nobody waits for peers.
         """
-        self._early -= 1
+        self.lookups += 1
         wait = self._next_wait
         self._next_wait = min(wait * 2, self._interval.longest)
         if is_failure or (self._is_alone and is_awaited):

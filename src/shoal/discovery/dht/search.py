@@ -38,6 +38,7 @@ MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest agai
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
 SEEK_NODES = 2  # asked at a time between lookups, and one during a lookup
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
+FIRST_LOOKUPS = 2  # that are quick although nobody waits: the first may miss nodes
 # Within a minute, so many packets of a lookup and six questions are fewer than 20. A
 # token is valid for five minutes, by which time a lookup has announced.
 SPACED = 5.0  # seconds between the packets of a lookup that is not urgent
@@ -63,7 +64,7 @@ class Search:
         self.port = port
         self.is_awaited = is_awaited
         self.was_announced = False
-        """Whether a node has confirmed an announcement."""
+        """Whether most of the nodes nearest to the topic know of us."""
         self.schedule = LookupSchedule(
             rng=rng, port=port, interval=interval, retry=retry
         )
@@ -90,7 +91,7 @@ class Search:
         if self.schedule.is_early:
             if self.is_awaited():
                 return Priority.AWAITED
-            if not self.was_announced:
+            if not self.was_announced or self.schedule.lookups < FIRST_LOOKUPS:
                 return Priority.FIRST
         return Priority.REPEATED
 
