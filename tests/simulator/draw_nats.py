@@ -25,6 +25,7 @@ __all__ = ["add_nats", "add_routers", "draw_home_users", "is_of_home_users"]
 HOME_USERS = 0.12  # part of the seeds in which all machines are behind NATs
 CLAIMERS = 0.25  # part of these with a peer that names victims as peers
 CARRIERS = 0.15  # part of the NATs behind one of a carrier
+NEEDED = 0.15  # part of the plans of homes in which a mapped port is needed
 MAPPING = 0.25  # part of the routers that map ports
 STRANGERS = 0.05  # the same of all other plans
 KINDS = [PRESERVING, PRESERVING, PRESERVING, CHANGING, SYMMETRIC]
@@ -45,7 +46,18 @@ def add_nats(plan: Plan, rng: Random) -> Plan:
 
 
 def add_routers(plan: Plan, rng: Random) -> Plan:
-    """Return the plan with routers that map ports; it is otherwise the same."""
+    """Return the plan with routers that map ports; it is otherwise the same.
+
+    Some of those of `draw_home_users` change: the others reach the sharer only because
+    its router maps a port, to another number.
+    """
+    is_of_homes = len(plan.sites) == len(plan.machines) > 1 and not plan.loss
+    if is_of_homes and rng.random() < NEEDED:
+        kinds = [SYMMETRIC, *(rng.choice([SYMMETRIC, CHANGING]) for _ in plan.jobs)]
+        sites = [SitePlan(True, False, kind) for kind in kinds[: len(plan.sites)]]
+        sites[0] = replace(sites[0], maps="other")
+        machines = tuple(replace(each, is_closed=False) for each in plan.machines)
+        return replace(plan, sites=tuple(sites), machines=machines)
     sizes = Counter(machine.site for machine in plan.machines)
     sites = [
         replace(site, maps=rng.choice(["same", "other", "other"]))

@@ -65,6 +65,12 @@ class Host:
         inner = Address(self.addresses[0], port)
         return next((n for n, each in mapped.items() if each == inner), None)
 
+    def inner_port(self, address: Address) -> int:
+        """Return the port of this host that an address on the internet leads to."""
+        nats = self.site.nats
+        mapped = nats[0].mapped if nats and address.host == self.outside else {}
+        return mapped.get(address.port, address).port
+
     @property
     def is_global(self) -> bool:
         """Return True if it has addresses on the internet."""

@@ -307,6 +307,7 @@ class SimMachine:
         vars(resources)["home"] = self.root / "home"
         self.port = SimPort(self._network, self.host, process, self._choose_port())
         node._registry._port = self.port
+        resources.networks.map_port(self.port.port)
         resources.own(self.port.aclose)
         for share in self.shares:
             process.spawn(self._share(node, share), f"{self.name} share")

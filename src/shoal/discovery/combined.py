@@ -138,10 +138,13 @@ class Networks:
     def outside_port(self, port: int) -> int:
         """Return the number that our TCP port has on the internet, as far as is known.
 
-        If the router has not mapped it, that is what peers see.
+        If the router has not mapped it, or another router is between that one and the
+        internet, that is what peers see.
         """
         mapping = self._mapped.get((port, False))
-        return self.outside.port(port) if mapping is None else mapping.outside.port
+        if mapping is None or not mapping.is_global:
+            return self.outside.port(port)
+        return mapping.outside.port
 
     def on_seen(self, peer: str, seen: Address, port: int) -> None:
         """Note the address at which a peer sees our TCP port."""
