@@ -13,10 +13,10 @@ from shoal.core.names.address import Address
 from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
 from shoal.mapping import exchange, methods
-from shoal.mapping.http_response import MAX_RESPONSE
-from shoal.mapping.keeper import Keeper
+from shoal.mapping.mapper import Keeper
 from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
 from shoal.mapping.packets import NONCE_SIZE
+from shoal.mapping.responses import MAX_RESPONSE
 from shoal.net.gateway import Gateway
 from tests.helpers.fake_router import FakeRouter, fake_router
 

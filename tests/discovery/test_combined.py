@@ -84,7 +84,7 @@ async def test_only_peers_beyond_the_router_are_told_its_port(
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("203.0.113.9", PORT + 7), ("100.64.0.7", PORT)]
+    ("host", "expected"), [("60.0.0.9", PORT + 7), ("100.64.0.7", PORT)]
 )
 def test_a_mapping_names_our_port_unless_another_router_follows(
     host: str, expected: int

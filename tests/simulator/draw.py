@@ -10,6 +10,7 @@ from tests.simulator.draw_nats import (
     draw_home_users,
     is_of_home_users,
 )
+from tests.simulator.draw_rare import draw_rare, is_rare
 from tests.simulator.plan import (
     CHUNK,
     HORIZON,
@@ -33,6 +34,9 @@ BLOCKS = 256 * 1024  # bytes of a chunk of four blocks
 
 def draw(seed: int) -> Plan:
     """Draw the plan of one seed."""
+    rare = Random(f"rare {seed}")
+    if is_rare(rare):
+        return draw_rare(seed, rare)
     nats = Random(f"nat {seed}")
     if is_of_home_users(nats):
         plan = draw_home_users(seed, nats)

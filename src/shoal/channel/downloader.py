@@ -27,7 +27,7 @@ from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.report.stall import DownloadState
 from shoal.core.report.status import path_of
-from shoal.core.session.session import ChunkReceived, Event, InfoReceived
+from shoal.core.session.events import ChunkReceived, Event, InfoReceived
 from shoal.core.wire.handshake import Offer
 from shoal.errors import (
     LyingPeerError,

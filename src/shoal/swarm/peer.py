@@ -37,7 +37,10 @@ from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = ["Peer"]
 
-MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
+# Chunks in one announcement, from which on they are handled together. The cost is then
+# that of all chunks of the share.
+MANY_NAMED = 512
+MANY_OF = 4096  # all chunks of the share for each chunk named
 MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answered
 
 
@@ -100,11 +103,8 @@ class Peer:
         """Whether we are the client, and so the end that may close a duplicate."""
         self.source = source
         """The network that reported its address."""
-        self.path = path_of(
-            *(source, proven.address.host),
-            mappings=mappings,
-            is_crossed=proven.is_crossed,
-        )
+        host, is_crossed = proven.address.host, proven.is_crossed
+        self.path = path_of(source, host, mappings=mappings, is_crossed=is_crossed)
         """How it is reached: one of `PATHS`."""
         self.wrong: set[int] = set()
         """Chunks from this peer that did not verify."""
@@ -169,7 +169,7 @@ class Peer:
         self.connection.close(error)
 
     def status(self) -> PeerStatus:
-        """Return who the peer is and how much was sent and received."""
+        """Return the peer's address and node, and how much was sent and received."""
         return PeerStatus(
             id(self),
             str(self.address),
@@ -232,7 +232,7 @@ class Peer:
         wrong = "chunks announced twice, or that do not exist"
         _check_ranges(message.ranges, have.size, wrong)
         named = sum(number for _, number in message.ranges)
-        if named > MANY_NAMED:
+        if named > max(MANY_NAMED, have.size // MANY_OF):
             return have, have.add_runs(message.ranges), named
         runs = (have.add_run(*each) for each in message.ranges)
         return have, [index for run in runs for index in run], named
@@ -244,8 +244,7 @@ class Peer:
         wrong = "chunks wanted twice, or that do not exist"
         _check_ranges(message.ranges, self.have.size, wrong)
         self.wanted = Bitfield(self.have.size)
-        for first, number in message.ranges:
-            self.wanted.add_run(first, number)
+        self.wanted.add_runs(message.ranges)
 
     def origin_indexes(self, message: OriginFetch) -> list[int]:
         """Return the chunks that it fetches from an origin; `have` must be known."""

@@ -51,7 +51,7 @@ from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError, first_error
 from shoal.net.socket_names import family_of
 
-__all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
+__all__ = ["DhtDiscovery"]
 
 
 class DhtDiscovery:

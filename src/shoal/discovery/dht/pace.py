@@ -225,7 +225,7 @@ class LookupSchedule:
         """Return the seconds until the next lookup.
 
         `is_failure` is True if no node responded, or none accepted the announcement;
-        `is_awaited` is False if nobody waits for peers.
+        `is_awaited` is False if no caller waits for peers.
         """
         self.lookups += 1
         wait = self._next_wait
