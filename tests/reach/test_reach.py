@@ -190,10 +190,9 @@ def test_with_lan_only_nothing_leaves_the_lan(tmp_path: Path) -> None:
     with Internet() as internet:
         home = internet.add_home(Nat.DUAL)
         with recorded(home.router, recording), recorded(home.namespace, inside):
-            nodes = ("192.0.2.1:6881", "[2a00:0:7::1]:6881")
-            dht = [word for node in nodes for word in ("--dht-bootstrap", node)]
-            share = ("share", source, "--lan-only", "--port", PORT, *dht)
-            with shoal(*share, ns=home.namespace) as sharing:
+            nodes = {"SHOAL_DHT_BOOTSTRAP": "192.0.2.1:6881,[2a00:0:7::1]:6881"}
+            share = ("share", source, "--lan-only", "--port", PORT)
+            with shoal(*share, ns=home.namespace, env=nodes) as sharing:
                 sharing.wait_line("Ctrl-C", stream="err")
                 get = ("get", link_of(sharing), "-o", tmp_path / "out", "--lan-only")
                 with shoal(*get, ns=home.namespace) as getting:
