@@ -103,6 +103,22 @@ def test_machines_without_ipv4_find_each_other_on_the_lan(
     fetches(machines[1], source, link, "--force", env=ON_THE_LAN)
 
 
+@pytest.mark.parametrize("restricted", [(0,), (1,), (0, 1)], ids=str)
+def test_a_machine_that_may_use_one_ipv6_address_is_on_the_lan(
+    machines: list[Namespace], make_file: MakeFile, restricted: tuple[int, ...]
+) -> None:
+    """That address is not its link-local one, and the other machine uses all."""
+    source = make_file(1 << 20, 3)
+    sharer, getter = (
+        ON_THE_LAN | {"SHOAL_INTERFACES": f"{PREFIX}{number + 1}"}
+        if number in restricted
+        else ON_THE_LAN
+        for number in range(2)
+    )
+    with sharing(machines[0], source, "--port", 4003, env=sharer) as program:
+        fetches(machines[1], source, link_of(program), env=getter)
+
+
 def test_an_open_channel_is_found_by_ipv6(
     machines: list[Namespace], make_file: MakeFile
 ) -> None:
