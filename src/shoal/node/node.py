@@ -29,7 +29,7 @@ from shoal.resources import Resources
 
 if TYPE_CHECKING:
     from shoal.config.arguments import AnyPath, FetchFields
-    from shoal.core.manifest.file_table import File
+    from shoal.core.manifest.file_tree import File
     from shoal.core.manifest.listing import Stat
     from shoal.core.manifest.manifest import Manifest, Missing
     from shoal.core.names.link import Link

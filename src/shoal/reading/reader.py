@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
