@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from shoal.core.limits import DIAL_BURST, DIAL_RATE, MAX_INTRODUCED_PORTS
+from shoal.core.dials import DIAL_BURST, DIAL_RATE, MAX_INTRODUCED_PORTS
 from shoal.core.names.address import Address
 from shoal.core.names.link import parse_link
 from shoal.core.wire.sealed_messages import Meeting

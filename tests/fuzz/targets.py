@@ -53,8 +53,8 @@ from shoal.errors import (
 )
 from shoal.gateway.range import Preconditions, parse_range, plan_response
 from shoal.gateway.request import parse_target
-from shoal.mapping.http_response import parse_response
 from shoal.mapping.packets import parse_natpmp, parse_pcp
+from shoal.mapping.responses import parse_response
 from shoal.mapping.upnp import Url, find_services, parse_location
 from shoal.origin.web import parse_content_range
 from shoal.storage.download.journal import Header, encode_records

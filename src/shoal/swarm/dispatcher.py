@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from shoal.core.limits import work_of
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
+from shoal.core.session.events import AnyChunk, BlocksReceived, Event
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import AnyChunk, BlocksReceived, Event
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     MAX_RANGES,

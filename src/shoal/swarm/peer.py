@@ -167,7 +167,7 @@ class Peer:
         self.connection.close(error)
 
     def status(self) -> PeerStatus:
-        """Return who the peer is and how much was sent and received."""
+        """Return the peer's address and node, and how much was sent and received."""
         return PeerStatus(
             id(self),
             str(self.address),

@@ -3,7 +3,7 @@
 The order of preference:
 
 1. chunks that a reader waits for, in the order in which they were added;
-2. chunks that nobody has been asked for: the rarest among the peers that have only
+2. chunks that no peer has been asked for: the rarest among the peers that have only
    some, a random one of equals, so that two downloaders rarely choose the same;
 3. when every missing chunk has been requested: of the chunks that the caller names as
    late, the one requested longest ago, so that a slow peer cannot delay the last one.
@@ -84,7 +84,7 @@ class ChunkPicker(Generic[P]):
         self._arrived: set[int] = set()
         missing = Bitfield.full(have.size).without(have) if wanted is None else None
         self.free: CountedBuckets[P] = CountedBuckets(have.size, missing)
-        """Wanted chunks requested from nobody; the level of each is its rarity."""
+        """Wanted chunks that are not requested; the level of each is its rarity."""
         self._first: deque[int] = deque()
         self.left = len(self.free)
         """How many wanted chunks are not verified."""
@@ -268,7 +268,7 @@ class ChunkPicker(Generic[P]):
     def on_chunk_arrived(self, index: int, peer: P) -> bool:
         """Note a chunk that arrived; return True if it is needed: then verify it.
 
-        Until it is verified, it is requested from nobody.
+        Until it is verified, it is not requested again.
         """
         self._drop_request(index, peer)
         if index in self._have or index in self._arrived:
@@ -283,7 +283,7 @@ class ChunkPicker(Generic[P]):
             self.left -= 1
         if index in self._arrived:
             self._arrived.discard(index)
-        else:  # it came in blocks, and may be requested from nobody
+        else:  # it came in blocks, and may not be requested at all
             self.free.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:

@@ -12,14 +12,9 @@ from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.report.stall import Unavailable
-from shoal.core.schedule.origin_requests import OriginRequests
+from shoal.core.schedule.origin_requests import OriginRequests, OriginWindow
 from shoal.core.schedule.picker import ChunkPicker
-from shoal.core.schedule.window import (
-    MAX_REQUESTS,
-    InFlightLimit,
-    OriginWindow,
-    RequestWindow,
-)
+from shoal.core.schedule.window import MAX_REQUESTS, InFlightLimit, RequestWindow
 
 __all__ = ["Scheduler"]
 

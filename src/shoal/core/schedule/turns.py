@@ -166,20 +166,19 @@ class SendingLimit(Generic[P]):
 
     def has_room(self, now: float) -> bool:
         """Return True if one more receiver may be sent to."""
-        if self._is_below:
+        if self._below_limit():
             return True
         for receiver, (until, owner) in list(self._receivers.items()):
             if until <= now:
                 del self._receivers[receiver]
                 self._stalled[receiver] = owner
                 self._stalled_of[owner] += 1
-        if self._is_below:
+        if self._below_limit():
             return True
         self._is_binding = True
         return False
 
-    @property
-    def _is_below(self) -> bool:
+    def _below_limit(self) -> bool:
         return len(self._receivers) < self.limit + len(self._stalled)
 
     @property
