@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversary.adv import ATTACKS
+from tests.adversary.gateways import GATEWAYS
+from tests.adversary.run import OTHERS
 from tests.helpers.compatibility import Row, page_of, read_page
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +20,8 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 PROMISES = re.split(r"^### ", TEXT.split("\n## ")[1], flags=re.MULTILINE)[1:]
 TABLES = re.findall(r"^(?:\| \||\| what ).*\n\|-.*\n((?:\|.*\n)+)", BOTH, re.MULTILINE)
 ROWS = [line for table in TABLES for line in table.splitlines()]
+
+CASES = {**ATTACKS, **GATEWAYS, **OTHERS}
 
 
 @cache
@@ -53,6 +58,13 @@ def test_every_row_names_a_test() -> None:
     assert len(PROMISES) > 10
     assert len(ROWS) > 40
     assert [row for row in ROWS if not NAMED.search(row)] == []
+
+
+def test_every_attack_that_succeeded_once_has_cases() -> None:
+    rows = re.findall(r"^\| \d+ \| .* \| ([^|]*) \|$", TEXT, re.MULTILINE)
+    assert len(rows) == 10
+    for row in rows:
+        assert {*re.findall(r"`(\w+)`", row)} <= CASES.keys()
 
 
 def test_at_least_sixty_programs_were_tried() -> None:
