@@ -282,7 +282,8 @@ class Uploader:
 
     def _send_read(self, receiver: Receiver, requests: Requests) -> None:
         """Have a receiver read and send chunks itself; it takes a place meanwhile."""
-        self._note_busy(receiver, is_busy=True)
+        self._limit.on_finished(receiver)
+        self._limit.on_started(receiver, self._loop.time())
         size = sum(self._reader.size_of(wanted) + HEADER_ROOM for wanted, _ in requests)
         room = UploadRoom(size, self._bucket, self._budget, self._loop.time)
         sending = receiver.send_read(requests, self._reader.read_into, room)

@@ -145,7 +145,10 @@ class SendingLimit(Generic[P]):
         self._goes_up = True  # whether the next trial doubles the limit
 
     def on_started(self, receiver: P, now: float, owner: Hashable = None) -> None:
-        """Note that data for a receiver, which belongs to `owner`, waits to be sent."""
+        """Note that data for a receiver, which belongs to `owner`, waits to be sent.
+
+        Without an owner, it is much: then no more are sent to if it is not taken.
+        """
         if receiver not in self._receivers:
             self._revive(receiver)
             is_trial = self._stalled_of[owner] >= MANY_STALLED
@@ -171,8 +174,9 @@ class SendingLimit(Generic[P]):
         for receiver, (until, owner) in list(self._receivers.items()):
             if until <= now:
                 del self._receivers[receiver]
-                self._stalled[receiver] = owner
-                self._stalled_of[owner] += 1
+                if owner is not None:
+                    self._stalled[receiver] = owner
+                    self._stalled_of[owner] += 1
         if self._below_limit():
             return True
         self._is_binding = True
