@@ -17,7 +17,7 @@ from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.peerbook import SWARM
 from shoal.core.places import MAX_CONNECTIONS, Owner, most_crowded, places_of
-from shoal.core.report.status import RELAYED, path_of
+from shoal.core.report.status import RELAYED, UDP, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import Meeting
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
@@ -213,7 +213,9 @@ class Connections:
             dialled=dialled,
             is_client=dialled is not None and not proven.is_server,
             source=source,
-            path=path_of(source, proven.address.host, is_mapped=is_mapped),
+            path=UDP
+            if proven.is_udp
+            else path_of(source, proven.address.host, is_mapped=is_mapped),
             counters=self._resources.counters,
         )
         return connection

@@ -20,6 +20,7 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
+from shoal.discovery.combined import Networks
 from shoal.errors import PeerError, ShoalError, first_error
 from shoal.net.interfaces import list_interfaces
 from shoal.net.resolver import look_up
@@ -99,7 +100,15 @@ class Registry:
             resources.own(self._port.aclose)
             resources.networks.keep_listening(self._port.listen_on, self._hang_up)
             resources.networks.map_port(self._port.port)
+            self._use_udp(self._port, resources.networks)
         return self._port
+
+    @staticmethod
+    def _use_udp(port: "Port", networks: Networks) -> None:
+        """Dial and accept peers by UDP as well, from the socket of the DHT."""
+        if networks.can_use_udp:
+            divert = port.use_udp(networks.send_udp, networks.is_changing)
+            networks.share_udp(port.port, divert)
 
     def _hang_up(self, addresses: frozenset[str]) -> None:
         """Close the connections of addresses that this machine does not have."""

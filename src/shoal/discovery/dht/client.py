@@ -102,7 +102,8 @@ class DhtDiscovery:
             family=self._family,
         )
         self._on_seen = on_seen
-        self._udp = UdpClient(bind, self._on_datagram)
+        self.udp = UdpClient(bind, self._on_datagram)
+        """The socket, which may be shared with other protocols."""
         self._known = KnownNodes()
         self._suggested: dict[Address, DhtNode] = {}
         self._pace = Pace()
@@ -154,7 +155,7 @@ class DhtDiscovery:
         ours = [host for host in hosts if family_of(host) == self._family]
         if ours and self._bind not in ours:
             self._bind = ours[0]
-            self._udp.rebind(ours[0])
+            self.udp.rebind(ours[0])
         for search in self._searches:
             search.schedule.restart()
             search.is_due.set()
@@ -168,7 +169,7 @@ class DhtDiscovery:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await self._udp.aclose()
+            await self.udp.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -240,7 +241,7 @@ class DhtDiscovery:
                 return
             # An error of the socket shows in the next lookup.
             with suppress(OSError):
-                await self._udp.open()
+                await self.udp.open()
                 asked = search.next_asked(self._seek_nodes)
                 await self._exchange(
                     search, self._make_lookup(search, asked, max_queries=len(asked))
@@ -273,7 +274,7 @@ class DhtDiscovery:
         After a lookup that found no peer, the next one also starts from the bootstrap
         nodes: the known nodes may be malicious.
         """
-        await self._udp.open()
+        await self.udp.open()
         known = self._known.closest(search.topic, K)
         if len(known) == K and not search.schedule.was_alone:
             lookup = self._make_lookup(search, known, port=search.port)
@@ -328,7 +329,7 @@ class DhtDiscovery:
         try:
             while True:
                 for address, data in lookup.next_queries(loop.time()):
-                    self._udp.send(data, address)
+                    self.udp.send(data, address)
                 if lookup.is_done:
                     break
                 with suppress(TimeoutError):
@@ -372,7 +373,7 @@ class DhtDiscovery:
         for search, lookup in waiting:
             peers = lookup.on_message(message, source, now)
             for node, seen in lookup.take_seen():
-                self._on_seen(node.host, seen, self._udp.local_port)
+                self._on_seen(node.host, seen, self.udp.local_port)
             ours = search.port and self._announced(search.port)
             search.schedule.on_peers(each for each in peers if each.port != ours)
             search.queue.put(peers)
@@ -386,8 +387,8 @@ class DhtDiscovery:
         else:
             what = f"No DHT node answered (tried {len(tried)}"
             what += f"; no address for {missing})" if missing else ")"
-            if self._udp.send_error is not None:
-                what += f": {self._udp.send_error}"
+            if self.udp.send_error is not None:
+                what += f": {self.udp.send_error}"
         return (
             f"{what}; check the network, or name another node with "
             f"{option('--dht-bootstrap', 'HOST:PORT')}. Trying again."

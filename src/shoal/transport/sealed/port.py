@@ -9,26 +9,28 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.knock import (
     NODE_ID_SIZE,
-    Greeted,
     KnockMemory,
     handshake_start,
 )
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
-from shoal.net.socket_names import host_of
 from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.bound import connect_from, share_port
+from shoal.transport.sealed.knocking import Knocking
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 from shoal.transport.sealed.relay import AtRelay, relay_request
+
+if TYPE_CHECKING:
+    from shoal.transport.quic.endpoint import SendTo
+    from shoal.transport.sealed.by_udp import UdpPeers
 
 __all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
@@ -53,23 +55,48 @@ class Port(SealedListener):
         """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
+        self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
     def dialler(self, keys: Keys) -> Dial:
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            await dial_sealed(
+            by_tcp = dial_sealed(
                 address,
                 keys,
                 self.node_id,
                 factory,
-                threads=self._threads,
-                knocks=self._knocks,
+                threads=self.threads,
+                knocks=self.knocks,
                 port=self.port,
             )
+            if self._udp is None or scope_of(address.host) is not Scope.GLOBAL:
+                await by_tcp
+            else:
+                await self._udp.dial(by_tcp, address, keys, factory)
 
         return dial
+
+    def use_udp(
+        self, send: "SendTo", is_changing: Callable[[], bool]
+    ) -> Callable[[bytes, int, Address], bool]:
+        """Dial and accept by UDP as well, over a socket that `send` sends from.
+
+        Returns what takes its datagrams: bytes, the size of each but the last, and the
+        source; it returns False for those of others. `is_changing` returns True if our
+        NAT is known to change ports.
+        """
+        from shoal.transport.sealed.by_udp import UdpPeers
+
+        self._udp = UdpPeers(self, send, is_changing)
+        return self._udp.on_datagrams
+
+    async def aclose(self) -> None:
+        """Stop accepting; end half-open connections, and all over UDP."""
+        if self._udp is not None:
+            self._udp.close()
+        await super().aclose()
 
     async def meet(
         self,
@@ -86,13 +113,13 @@ class Port(SealedListener):
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[asyncio.BufferedProtocol] = loop.create_future()
-        handshake = DialHandshake(handshake_start(keys), self.node_id, self._knocks)
-        knocking = _Knocking(
+        handshake = DialHandshake(handshake_start(keys), self.node_id, self.knocks)
+        knocking = Knocking(
             relay,
             handshake,
             lambda proven: factory(proven._replace(is_relayed=True)),
             outcome,
-            self._threads,
+            self.threads,
         )
 
         def begin(transport: asyncio.Transport) -> None:
@@ -156,7 +183,7 @@ async def dial_sealed(
     handshake = DialHandshake(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
-    knocking = _Knocking(address, handshake, factory, outcome, threads)
+    knocking = Knocking(address, handshake, factory, outcome, threads)
     try:
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
@@ -174,81 +201,3 @@ async def dial_sealed(
         # Marks the outcome as retrieved, so that asyncio does not log its exception.
         if not outcome.cancel() and not outcome.cancelled():
             outcome.exception()
-
-
-class _Knocking(asyncio.BufferedProtocol):
-    """Run the handshake, read no byte after it, then hand the connection over."""
-
-    def __init__(
-        self,
-        address: Address,
-        handshake: DialHandshake,
-        factory: Callable[[ProvenPeer], P],
-        outcome: "asyncio.Future[P]",
-        threads: Executor | None,
-    ) -> None:
-        self._address = address
-        self._handshake = handshake
-        self._factory = factory
-        self._outcome = outcome
-        self._threads = threads
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Knock."""
-        # uvloop's transport is not a subclass, but has the same methods.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._handshake.knock)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """Return room for the rest of the handshake and nothing after it."""
-        self._buffer = bytearray(self._handshake.awaited)
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Go on with the handshake; hand the connection over once it is complete."""
-        assert self._transport is not None
-        try:
-            reply, greeted = self._handshake.receive(bytes(self._buffer[:nbytes]))
-            if greeted is None:
-                self._transport.write(reply)
-            else:
-                self._hand_over(self._transport, greeted, reply)
-        except PeerError as error:
-            self._fail(error)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Report that the connection ended before the answer was complete."""
-        lost = PeerError(f"{self._address} hung up: it seems not to have this share")
-        lost.__cause__ = error
-        self._fail(lost)
-
-    def _fail(self, error: PeerError) -> None:
-        self.abort()
-        if not self._outcome.done():
-            self._outcome.set_exception(error)
-
-    def _hand_over(
-        self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
-    ) -> None:
-        # No peername if the peer has gone already.
-        name = transport.get_extra_info("peername") or ("", 0)
-        peer = ProvenPeer(
-            Address(host_of(name), name[1]),
-            greeted.node_id,
-            greeted.version,
-            is_server=not self._handshake.is_client,
-        )
-        protocol = self._factory(peer)
-        transport.write(confirmation)
-        noise = NoiseConnection(greeted.ciphers, lambda: protocol, self._threads)
-        transport.set_protocol(noise)
-        noise.connection_made(transport)
-        if not self._outcome.done():
-            self._outcome.set_result(protocol)

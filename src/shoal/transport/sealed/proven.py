@@ -22,6 +22,8 @@ class ProvenPeer(NamedTuple):
     """Whether this node became the server although it dialled, as both ends did."""
     is_relayed: bool = False
     """Whether `address` is that of a relay, which both ends have dialled."""
+    is_udp: bool = False
+    """Whether the connection is one of QUIC, over UDP."""
 
 
 Factory: TypeAlias = Callable[[ProvenPeer], asyncio.BufferedProtocol]
