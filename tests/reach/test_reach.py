@@ -206,12 +206,12 @@ def test_two_that_cannot_meet_fetch_through_the_relay_in_the_link(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("is_punched", [True, False], ids=["punched", "dialled"])
-def test_homes_fetch_over_a_connection_of_either_kind(
-    tmp_path: Path, *, is_punched: bool
+@pytest.mark.parametrize("way", speed.Way)
+def test_homes_fetch_over_a_connection_of_any_kind(
+    way: speed.Way, tmp_path: Path
 ) -> None:
     require(missing_router())
-    assert speed.measure(tmp_path / "speed", 16 << 20, is_punched=is_punched) > 0
+    assert speed.measure(tmp_path / "speed", 16 << 20, way) > 0
 
 
 @pytest.mark.long

@@ -20,6 +20,7 @@ from shoal.core.report.events import (
     Stalled,
     Started,
 )
+from shoal.core.report.status import UDP
 from shoal.core.report.units import format_count, format_size, format_time
 
 __all__ = ["Reporter"]
@@ -203,12 +204,14 @@ class Reporter:
     def _on_peer(self, event: PeerJoined | PeerComplete | PeerLeft) -> None:
         address = str(event.address)
         match event:
-            case PeerJoined(source=source):
+            case PeerJoined(source=source, is_udp=is_udp):
+                how = {"path": UDP} if is_udp else {}
                 self._output.event(
-                    "peer", address=address, source=source, state="joined"
+                    "peer", address=address, source=source, state="joined", **how
                 )
                 if self._output.is_verbose:
-                    self._output.say(f"Connected to {address} ({source}).")
+                    found = ", ".join((source, *how.values()))
+                    self._output.say(f"Connected to {address} ({found}).")
             case PeerComplete(number=number, has=has, uploaded=uploaded):
                 self._output.event(
                     "peer",

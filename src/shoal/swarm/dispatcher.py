@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
+from shoal.core.report.status import UDP
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import AnyChunk, BlocksReceived, Event
@@ -318,7 +319,7 @@ class Dispatcher:
         if is_first:
             peer.is_greeted = True
             note_seen(peer, hello, self._port, self._networks)
-            self._on_event(PeerJoined(peer.address, peer.source))
+            self._on_event(PeerJoined(peer.address, peer.source, peer.path == UDP))
             self.connections.on_greeted(peer)
             introduce(peer, self.connections)
         if hello.root is None or hello.bitfield is None:

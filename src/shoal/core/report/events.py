@@ -65,6 +65,8 @@ class PeerJoined(Struct, frozen=True):
     source: str
     """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
     `incoming`."""
+    is_udp: bool = False
+    """Whether the connection is over UDP, because none was made by TCP."""
 
 
 class PeerLeft(Struct, frozen=True):

@@ -48,6 +48,7 @@ PATH_NAMES = {
     "lan": "LAN",
     "direct": "direct",
     "mapped": "port mapped by the router",
+    "udp": "UDP",
     "relayed": "relay",
     "hint": "hint",
     "origin": "origin",

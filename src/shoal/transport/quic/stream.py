@@ -36,7 +36,9 @@ STREAM = 0  # the first stream that a client opens
 CID_SIZE = 8  # bytes of a connection id
 # What TCP would have in the buffer of the socket.
 SEND_ROOM = 512 * 1024  # bytes that may wait before the protocol is paused
-CLOSE_TIME = 5.0  # seconds for the peer to take the last bytes
+# On a slow line every packet would wake the protocol, as SO_RCVLOWAT avoids for TCP.
+FEED_PERIOD = 0.002  # seconds between two calls of the protocol at least
+CLOSE_TIME = 15.0  # seconds for the peer to take the last bytes
 PING_AFTER = SILENCE_LIMIT / 2  # seconds of silence; NATs forget after 30
 
 
@@ -84,7 +86,9 @@ class QuicStream(asyncio.Transport):
         self._is_open = self._is_closing = self._has_ended = False
         self._is_reading = True
         self._is_feeding = False
-        self._received = b""  # not passed to the protocol yet
+        self._received: list[bytes] = []  # not passed to the protocol yet
+        self._fed_at = -inf
+        self._feeding: asyncio.TimerHandle | None = None
         self._has_eof = False
         self._is_paused = False
         self._limits = (16 * 1024, 64 * 1024)
@@ -213,11 +217,10 @@ class QuicStream(asyncio.Transport):
 
     def _take_events(self) -> None:
         """Act on all events, then pass the received bytes to the protocol."""
-        parts = [self._received] if self._received else []
         ended: QuicEvent | None = None
         while self._quic is not None and (event := self._quic.next_event()):
             if isinstance(event, StreamDataReceived) and event.stream_id == STREAM:
-                parts.append(event.data)
+                self._received.append(event.data)
                 self._has_eof |= event.end_stream
                 self._open()
             elif isinstance(event, HandshakeCompleted):
@@ -227,10 +230,14 @@ class QuicStream(asyncio.Transport):
                 ended = event  # the peer does not do as agreed
             elif isinstance(event, ConnectionTerminated):
                 ended = event
-        self._received = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._feed()
         if ended is not None:
+            self._feed()
             self._end(None)
+        elif self._loop.time() - self._fed_at >= FEED_PERIOD:
+            self._feed()
+        elif self._feeding is None and self._received:
+            at = self._fed_at + FEED_PERIOD
+            self._feeding = self._loop.call_at(at, self._feed)
 
     def _open(self) -> None:
         """Tell the protocol that it can write."""
@@ -240,10 +247,14 @@ class QuicStream(asyncio.Transport):
 
     def _feed(self) -> None:
         """Pass received bytes to the protocol, which may change meanwhile."""
-        if self._is_feeding:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            self._feeding = None
+        if self._is_feeding or not (self._received or self._has_eof):
             return
-        self._is_feeding = True
-        view, begin = memoryview(self._received), 0
+        self._is_feeding, self._fed_at = True, self._loop.time()
+        view, begin = memoryview(b"".join(self._received)), 0
+        self._received.clear()
         try:
             while begin < len(view) and self.is_reading():
                 buffer = memoryview(cast(Any, self._protocol.get_buffer(-1)))
@@ -253,14 +264,16 @@ class QuicStream(asyncio.Transport):
                 self._protocol.buffer_updated(count)
         finally:
             self._is_feeding = False
-        self._received = b"" if self._is_closing else bytes(view[begin:])
-        if self._has_eof and not self._received and not self._is_closing:
+        if begin < len(view) and not self._is_closing:
+            self._received.insert(0, bytes(view[begin:]))
+        if self._has_eof and not self._received and self.is_reading():
             self._protocol.eof_received()
             self.close()
 
     def _continue_reading(self) -> None:
         if self.is_reading() and self._quic is not None:
             self._call(_Connection.release)
+            self._fed_at = -inf
             self._take_events()
             self._flush()
 
@@ -338,10 +351,10 @@ class QuicStream(asyncio.Transport):
             if datagrams:
                 self._send(datagrams)
         self._has_ended = True
-        for each in (self._timer, self._flushing):
+        for each in (self._timer, self._flushing, self._feeding):
             if each is not None:
                 each.cancel()
-        self._quic = self._timer = self._flushing = None
+        self._quic = self._timer = self._flushing = self._feeding = None
         on_end, self._on_end = self._on_end, _nothing
         self._loop.call_soon(self._tell_end, error)
         on_end()

@@ -5,6 +5,7 @@ within the stream does (docs/protocol.md, "QUIC"). So the certificate is new in 
 process, has no name, and is not checked.
 """
 
+import logging
 import ssl
 from datetime import datetime
 from functools import cache
@@ -30,6 +31,8 @@ IDLE_TIME = 15.0  # seconds without a packet that end a connection
 WINDOW = 4 << 20  # bytes that the peer may send before they are read
 DATAGRAM_SIZE = 1200  # bytes; what every path takes (RFC 9000 section 14)
 INITIAL_RTT = 0.1  # seconds
+# qh3 logs warnings about what peers do; they concern no user who does not ask for them.
+logging.getLogger("quic").addHandler(logging.NullHandler())
 # All nodes have the same: a date would tell when a node was started.
 _SINCE, _UNTIL = datetime(2020, 1, 1), datetime(2100, 1, 1)
 
