@@ -120,6 +120,18 @@ def test_two_behind_nats_meet_by_the_dht_alone(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
+def test_behind_nats_that_change_ports_two_meet_by_udp(tmp_path: Path) -> None:
+    require_libtorrent()
+    pairs = [
+        Pair(Nat.CHANGING, Nat.CHANGING),
+        Pair(Nat.CHANGING, Nat.PRESERVING),
+        Pair(Nat.FIREWALL, Nat.CHANGING),
+    ]
+    assert None not in dict(by_dht(pairs, tmp_path)).values()
+
+
+@pytest.mark.long
 def test_a_code_is_redeemed_and_its_share_fetched_behind_nats(
     net: tuple[Internet, str], tmp_path: Path
 ) -> None:

@@ -45,7 +45,8 @@ class SimPort(Port):
         self.node_id = network.rng.randbytes(16)
         self._shares = {}
         self._uncounted = set()
-        self._knocks = self.knocks = KnockMemory()
+        self.knocks = KnockMemory()
+        self._udp = None
         self.network = network
         self.host = host
         self.process = process

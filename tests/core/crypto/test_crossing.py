@@ -85,7 +85,8 @@ def test_an_echo_of_the_knock_is_refused() -> None:
 def test_a_repeated_knock_gets_no_answer() -> None:
     """One who recorded a knock elsewhere gets no byte but the knock of each dial."""
     knocks = KnockMemory()
-    recorded = DialHandshake(START, OTHER_ID, knocks).knock
+    # The smallest of some: only the end with the larger public key answers.
+    recorded = min(DialHandshake(START, OTHER_ID, knocks).knock for _ in range(20))
     refused = 0
     for _ in range(20):
         end = DialHandshake(START, ONE_ID, knocks)

@@ -93,9 +93,10 @@ class QuicEndpoint:
         stream = self._streams.get(source)
         if stream is None:
             return False
-        if not stream.has_heard:
-            self._punches.end(source)
+        had_heard = stream.has_heard
         stream.receive(data, segment)
+        if stream.has_heard and not had_heard:
+            self._punches.end(source)
         return True
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from qh3.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
-from qh3.quic.packet import pull_quic_header
+from qh3.quic.packet import QuicPacketType, pull_quic_header
 
 from shoal.core.names.address import Address
 from shoal.transport.liveness import SILENCE_LIMIT
@@ -75,13 +75,12 @@ class QuicStream(asyncio.Transport):
         `on_end` is called when no more datagrams are awaited.
         """
         super().__init__()
-        self.has_heard = False
-        """Whether the peer has sent a datagram of QUIC."""
         self._protocol = protocol
         self._address = address
         self._send = send
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._is_client = is_client
         self._quic: _Connection | None = None
         self._is_open = self._is_closing = self._has_ended = False
         self._is_reading = True
@@ -109,10 +108,9 @@ class QuicStream(asyncio.Transport):
         if self._has_ended:
             return
         now = self._heard_at = self._loop.time()
-        self.has_heard = True
+        if self._quic is None:
+            self._quic = _accepting(data[:segment])
         try:
-            if self._quic is None:
-                self._quic = _accepting(data[:segment])
             if self._quic is not None:
                 self._quic.receive_gro_buffer(data, segment, self._address, now)
         except (QuicConnectionError, ValueError, AssertionError) as error:
@@ -120,6 +118,11 @@ class QuicStream(asyncio.Transport):
             return
         self._take_events()
         self._flush()
+
+    @property
+    def has_heard(self) -> bool:
+        """Return True once the peer has begun, or answered, the handshake of QUIC."""
+        return self._is_open or (not self._is_client and self._quic is not None)
 
     # Called by the protocol.
 
@@ -224,7 +227,7 @@ class QuicStream(asyncio.Transport):
                 self._has_eof |= event.end_stream
                 self._open()
             elif isinstance(event, HandshakeCompleted):
-                if self._quic.configuration.is_client:
+                if self._is_client:
                     self._open()
             elif isinstance(event, StreamDataReceived | StreamReset):
                 ended = event  # the peer does not do as agreed
@@ -374,11 +377,14 @@ def _nothing() -> None:
 def _accepting(datagram: bytes) -> _Connection | None:
     """Return a server's connection for the first datagram of a client.
 
-    None if it is another datagram. Raises `ValueError` if it is none of QUIC.
+    None if it is another datagram: anyone can send one in the name of the client.
     """
-    if len(datagram) < 1200:
+    try:
+        header = pull_quic_header(Buffer(data=datagram), CID_SIZE)
+    except ValueError:
         return None
-    header = pull_quic_header(Buffer(data=datagram), CID_SIZE)
+    if header.packet_type is not QuicPacketType.INITIAL or len(datagram) < 1200:
+        return None
     return _Connection(
         configuration=configuration(is_client=False),
         original_destination_connection_id=header.destination_cid,
