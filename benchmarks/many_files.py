@@ -23,7 +23,8 @@ from typing import TypeVar
 from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.build import build_files
 from shoal.core.manifest.file_pages import FileEntry
-from shoal.core.manifest.file_table import FileTable, folder_range
+from shoal.core.manifest.file_table import FileTable
+from shoal.core.manifest.file_tree import folder_range
 from shoal.core.manifest.pages import PageKey
 from shoal.storage.disk.disk import Disk
 from shoal.swarm.build_share import Given, build_share

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import shoal
 from shoal.config.settings import Settings
-from shoal.storage.catalogue import Catalogue, user_home
+from shoal.storage.catalogue import Catalogue
 from shoal.storage.disk.disk import Disk
+from shoal.storage.home import user_home
 
 __all__ = ["main"]
 

@@ -19,7 +19,7 @@ import click
 from shoal.cli import cli
 from shoal.cli.options import EVERYWHERE
 from shoal.config.arguments import FetchFields, ShareFields
-from shoal.config.options import EVERY, OPTIONS, Option
+from shoal.config.options import EVERY, NETWORK, OPTIONS, Option
 from shoal.config.settings import SettingsFields
 
 STRUCTS = {
@@ -28,7 +28,7 @@ STRUCTS = {
     "FetchOptions": FetchFields.__optional_keys__,
 }
 WIDTH = 72  # characters of a line, before dashes are escaped
-DATE = "2026-11-30"  # of the last change to what the commands are
+DATE = "2026-12-01"  # of the last change to what the commands are
 PAGE = Path(__file__).parent / "shoal.1"
 TABLE = Path(__file__).parent / "command-line.md"
 
@@ -64,7 +64,9 @@ def table() -> Iterator[str]:
     yield "| option | commands | in Python | effect |"
     yield "|---|---|---|---|"
     for option in OPTIONS:
-        commands = "all" if option.commands == EVERY else ", ".join(option.commands)
+        others = [each for each in option.commands if each not in NETWORK]
+        words = ["network", *others] if is_of_network(option) else option.commands
+        commands = "all" if option.commands == EVERY else ", ".join(words)
         name = option.keyword
         structs = (struct for struct, names in STRUCTS.items() if name in names)
         python = " and ".join(f"`{struct}.{name}`" for struct in structs)
@@ -82,10 +84,21 @@ def by_command() -> Iterator[str]:
         assert command is not None
         pieces = command.collect_usage_pieces(click.Context(command, context))
         usage = " ".join(["shoal", name, *pieces[1:]])
-        own = (option.flag for option in OPTIONS if name in option.commands)
+        own = (row.flag for row in OPTIONS if is_own(row, name))
         effect = command.get_short_help_str(limit=120)
         cells = (f"`{usage}`", effect, " ".join(f"`{flag}`" for flag in own) or "–")
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def is_of_network(option: Option) -> bool:
+    """Return True if all commands that use the network have the option."""
+    return set(NETWORK) <= set(option.commands)
+
+
+def is_own(option: Option, command: str) -> bool:
+    """Return True if an option is described with its command, not with a group."""
+    in_group = is_of_network(option) and command in NETWORK
+    return command in option.commands and not in_group
 
 
 def flags(option: Option) -> str:
@@ -119,16 +132,24 @@ def page() -> Iterator[str]:
     yield ".SH DESCRIPTION"
     yield from prose(cli.help or "")
     yield ".SH COMMANDS"
-    everywhere = {id(each) for each in EVERYWHERE}
+    everywhere = [*EVERYWHERE, *cli.get_params(context)]
+    network: list[click.Parameter] = []
     for name, command in commands.items():
         yield f'.SS "shoal {name}"'
         yield from prose(command.help or "")
-        own = [each for each in command.params if id(each) not in everywhere]
-        own = [each for each in own if each.name != "version"]
+        rows = {row.keyword: row for row in OPTIONS if is_own(row, name)}
+        own = [each for each in command.params if each.name in rows]
         yield from options(own, click.Context(command, context))
+        if name == NETWORK[0]:
+            shared = {row.keyword for row in OPTIONS if is_of_network(row)}
+            network = [each for each in command.params if each.name in shared]
+    yield ".SH OPTIONS OF COMMANDS THAT USE THE NETWORK"
+    *first, last = NETWORK
+    yield from fill(f"These are options of {', '.join(first)} and {last}.")
+    yield from options(network, context)
     yield ".SH OPTIONS OF EVERY COMMAND"
     yield "All options may also stand before the command."
-    yield from options([*EVERYWHERE, *cli.get_params(context)], context)
+    yield from options(everywhere, context)
     for title, text in sections(cli.epilog or ""):
         yield f".SH {title.upper()}"
         yield from prose(text)
@@ -167,7 +188,7 @@ def prose(text: str) -> Iterator[str]:
 
 def fill(text: str) -> Iterator[str]:
     """Yield text in lines of at most `WIDTH` characters."""
-    yield from map(escape, textwrap.wrap(text, WIDTH))
+    yield from map(escape, textwrap.wrap(text, WIDTH, break_on_hyphens=False))
 
 
 def escape(text: str) -> str:

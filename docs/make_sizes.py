@@ -11,16 +11,17 @@ from pathlib import Path
 
 from shoal.cli.get_many import AT_ONCE, MAX_LINKS
 from shoal.codes.offer import CODE_TIME
-from shoal.core.limits import DIAL_RATE, MAX_GUESSES
+from shoal.core.dials import DIAL_RATE
+from shoal.core.limits import MAX_GUESSES
+from shoal.core.manifest.chunk_sizes import MAX_CHUNKS, MIN_CHUNK_SIZE
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE
 from shoal.core.manifest.file_pages import MAX_FILES
 from shoal.core.manifest.paths import MAX_DEPTH, MAX_NAME_SIZE, MAX_PATH_SIZE
-from shoal.core.manifest.root import MAX_CHUNKS, MIN_CHUNK_SIZE
 from shoal.core.names.link import MAX_HINTS
 from shoal.core.names.origin_url import MAX_ORIGINS
 from shoal.core.report.units import format_size
 from shoal.gateway.archive import MAX_ARCHIVED
-from shoal.gateway.connections import MAX_KNOWN
+from shoal.gateway.guard import MAX_KNOWN
 from shoal.gateway.server import MAX_ADDED
 from shoal.storage.chunk_cache import CACHE_SIZE
 from shoal.storage.disk.openfiles import MAX_OPEN

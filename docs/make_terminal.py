@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.helpers.netns import Namespace  # noqa: E402
-from tests.helpers.terminal import PATH, Terminal  # noqa: E402
+from tests.helpers.terminal import at_machine  # noqa: E402
 
 PICTURE = ROOT / "docs" / "terminal.svg"
 SIZE = 96 * 1024 * 1024  # bytes shared
@@ -58,15 +58,15 @@ def look(namespace: Namespace, folder: Path) -> tuple[list[str], list[str]]:
     (here / "model" / "weights.bin").write_bytes(os.urandom(SIZE))
     (here / "model" / "README.md").write_text("# A model\n")
     share = f"shoal share model/ --limit-up {RATE}"
-    with terminal(namespace, share, here) as sender:
+    with at_machine(namespace, share, here, columns=COLUMNS) as sender:
         sender.wait("Ctrl-C to stop")
         link = next(line for line in sender.screen if line.startswith("shoal:"))
         ls = f"shoal ls {link}"
-        with terminal(namespace, ls, there) as first:
+        with at_machine(namespace, ls, there, columns=COLUMNS) as first:
             assert first.finish() == 0
             listed = first.screen
         get = f"shoal get {link}"
-        with terminal(namespace, get, there) as receiver:
+        with at_machine(namespace, get, there, columns=COLUMNS) as receiver:
             receiver.wait_screen(r"model .* 5\d % .*")
             sender.wait_screen(r"model: 1 peer · .*")
             shown, got = sender.screen, receiver.screen
@@ -76,21 +76,6 @@ def look(namespace: Namespace, folder: Path) -> tuple[list[str], list[str]]:
     lines = [f"$ {share}", *shown]
     others = [f"$ shoal ls {short}", *listed, f"$ shoal get {short}", *got]
     return lines, others
-
-
-def terminal(namespace: Namespace, command: str, folder: Path) -> Terminal:
-    """Start a command in a terminal of a user with a home of its own."""
-    return Terminal(
-        *namespace.command(["sh", "-c", f"exec {command}"]),
-        columns=COLUMNS,
-        cwd=folder,
-        env={
-            "PATH": f"{Path(sys.executable).parent}:{PATH}",
-            "SHOAL_INTERFACES": "",
-            "SHOAL_NO_LAN": "",
-            "XDG_DATA_HOME": str(folder / "home"),
-        },
-    )
 
 
 if __name__ == "__main__":

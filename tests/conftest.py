@@ -51,6 +51,13 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the user a home of this test's own; return shoal's folder there."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    return tmp_path / "home/shoal"
+
+
 @pytest.fixture(autouse=True)
 def _empty_catalogue(_private_home: None) -> Iterator[None]:
     """Start each test without what other tests have shared and fetched."""

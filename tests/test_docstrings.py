@@ -26,8 +26,9 @@ import pytest
 
 import shoal
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
-from shoal.storage.catalogue import Catalogue, user_home
+from shoal.storage.catalogue import Catalogue
 from shoal.storage.disk.disk import Disk
+from shoal.storage.home import user_home
 from tests.helpers.safetensors import write_safetensors
 from tests.helpers.sharing import LOOPBACK, near, sharing
 

@@ -16,8 +16,10 @@ __all__ = ["run_compiled"]
 
 ROOT = Path(__file__).parent.parent.parent
 CORE = (
-    "manifest/bitfield",
+    "manifest/chunks",
     "schedule/announcements",
+    "schedule/buckets",
+    "schedule/counted",
     "schedule/picker",
     "schedule/rarest",
     "schedule/scheduler",
@@ -64,13 +66,19 @@ def _move_bitfield(core: Path) -> None:
     path = core / "manifest" / "chunks.py"
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
+    body = ast.parse(text).body
     found = next(
         node
-        for node in ast.parse(text).body
+        for node in body
         if isinstance(node, ast.ClassDef) and node.name == "Bitfield"
     )
     before, after = lines[: found.lineno - 1], lines[found.end_lineno :]
-    head = "from collections.abc import Iterator\n\n\n"
+    imports = [
+        ast.unparse(node)
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module == "collections.abc"
+    ]
+    head = "\n".join(imports) + "\n\n\n"
     own = lines[found.lineno - 1 : found.end_lineno]
     (core / "manifest" / "bitfield.py").write_text(
         head + "".join(own), encoding="utf-8"

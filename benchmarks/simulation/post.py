@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.scenario import Scenario
+from shoal.core.session.events import ChunkReceived
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import ChunkReceived
 from shoal.core.wire.sealed_messages import (
     Cancel,
     Have,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shoal.config.arguments import FetchOptions as FetchOptions
     from shoal.config.arguments import ShareOptions as ShareOptions
     from shoal.config.settings import Settings as Settings
-    from shoal.core.manifest.file_table import File as File
+    from shoal.core.manifest.file_tree import File as File
     from shoal.core.manifest.listing import Stat as Stat
     from shoal.core.manifest.manifest import Manifest as Manifest
     from shoal.core.names.address import Address as Address
@@ -67,10 +67,10 @@ if TYPE_CHECKING:
     from shoal.errors import VerificationError as VerificationError
     from shoal.node.node import Node as Node
     from shoal.reading.file import AsyncFile as AsyncFile
-    from shoal.swarm.compare import Comparison as Comparison
-    from shoal.swarm.compare import Difference as Difference
+    from shoal.swarm.copies import Comparison as Comparison
+    from shoal.swarm.copies import Difference as Difference
     from shoal.swarm.fetch import FetchResult as FetchResult
-    from shoal.swarm.operations import SealedShare as SealedShare
+    from shoal.swarm.share import SealedShare as SealedShare
 
 _NAMES = {
     "blocking.calls": "BlockingShare fetch open share",
@@ -78,7 +78,7 @@ _NAMES = {
     "channel.operations": "OpenShare",
     "config.arguments": "FetchOptions ShareOptions",
     "config.settings": "Settings",
-    "core.manifest.file_table": "File",
+    "core.manifest.file_tree": "File",
     "core.manifest.listing": "Stat",
     "core.manifest.manifest": "Manifest",
     "core.names.address": "Address",
@@ -92,9 +92,9 @@ _NAMES = {
     "UnfinishedError UsageError VerificationError",
     "node.node": "Node",
     "reading.file": "AsyncFile",
-    "swarm.compare": "Comparison Difference",
+    "swarm.copies": "Comparison Difference",
     "swarm.fetch": "FetchResult",
-    "swarm.operations": "SealedShare",
+    "swarm.share": "SealedShare",
 }
 """The public names, by the module that defines them."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

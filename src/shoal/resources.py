@@ -19,7 +19,8 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from shoal.core.limits import DialPace, RateLimit
+from shoal.core.dials import DialPace
+from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice, Reachable
@@ -147,7 +148,7 @@ class Resources:
     @cached_property
     def home(self) -> "Path | None":
         """Return the folder for the data that this user keeps between runs."""
-        from shoal.storage.catalogue import user_home
+        from shoal.storage.home import user_home
 
         return user_home()
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from random import Random
 
-from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE
+from shoal.core.host_limits import ARRIVAL_BURST, ARRIVAL_RATE
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import BlockRequest, Hello, Peers, SealedRequest
 from shoal.errors import PeerError

@@ -13,10 +13,11 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from shoal.core.crypto.hashes import root_digest
+from shoal.core.manifest.chunk_sizes import MAX_CHUNKS
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.hash_table import level_counts
 from shoal.core.manifest.pages import PageKey
-from shoal.core.manifest.root import MAX_CHUNKS, VERSION, Root, encode_root
+from shoal.core.manifest.root import VERSION, Root, encode_root
 from shoal.core.names.link import Link
 from tests.helpers.badholders import Silent
 from tests.helpers.commands import link_of, peak_rss, peer_of, run, share

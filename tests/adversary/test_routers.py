@@ -10,10 +10,10 @@ import pytest
 from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
 from shoal.mapping import exchange
-from shoal.mapping.http_response import MAX_RESPONSE
-from shoal.mapping.keeper import Keeper
+from shoal.mapping.mapper import Keeper
 from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
 from shoal.mapping.packets import NONCE_SIZE
+from shoal.mapping.responses import MAX_RESPONSE
 from tests.helpers.fake_router import FakeRouter, fake_router
 
 PORT = 4001

@@ -21,7 +21,7 @@ import shoal
 from shoal.blocking.loop_thread import LoopThread
 from shoal.errors import NotFoundError, UsageError
 from shoal.node.node import Node
-from shoal.reading.file import FileReader
+from shoal.reading.reader import FileReader
 from tests.helpers.fetching import here
 from tests.helpers.process import Program, capture
 from tests.helpers.sharing import LOOPBACK, Share, near

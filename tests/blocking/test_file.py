@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal.blocking.file import BlockingFile, RawFile
+from shoal.blocking.file import BlockingFile
+from shoal.blocking.raw_file import RawFile
 from shoal.errors import NotFoundError
 from tests.helpers.sharing import Share, near
 
@@ -160,12 +161,37 @@ def test_a_pickled_file_opens_again_at_its_position(
         assert file.read(3) == DATA[CHUNK + 5 : CHUNK + 8]
 
 
-def test_small_reads_in_two_blocks_do_not_leave_the_thread(
+def test_reads_of_what_is_in_memory_do_not_leave_the_thread(
     shared: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rng = random.Random(4)
     with shoal.open(shared.link, **near(shared)) as file:
-        assert file.read(2 * CHUNK) == DATA[: 2 * CHUNK]
+        assert file.read() == DATA
         monkeypatch.setattr(RawFile, "_call", None)
-        for offset in (2 * CHUNK - 100, 0, CHUNK + 5, 7):
+        for _ in range(200):
+            offset, size = rng.randrange(len(DATA)), rng.choice((10, 100, 5 * CHUNK))
             file.seek(offset)
-            assert file.read(100) == DATA[offset : offset + 100]
+            assert file.read(size) == DATA[offset : offset + size]
+        file.seek(0)
+        assert list(file) == io.BytesIO(DATA).readlines()
+        with pytest.raises(TypeError):
+            file.seek(0.5)  # type: ignore[arg-type]
+
+
+def test_a_closed_file_refuses_every_call(shared: shoal.BlockingShare) -> None:
+    file = shoal.open(shared.link, **near(shared))
+    assert file.read(10) == DATA[:10]
+    file.close()
+    calls: list[Callable[[], object]] = [
+        file.read,
+        file.readline,
+        file.tell,
+        lambda: file.read(5),
+        lambda: file.read(0),
+        lambda: file.seek(0),
+        lambda: file.readinto(bytearray(5)),
+        lambda: next(iter(file)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="closed"):
+            call()

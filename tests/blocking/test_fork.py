@@ -11,7 +11,7 @@ import pytest
 
 import shoal
 from shoal.blocking import loop_thread as loop_threads
-from shoal.blocking.file import RawFile
+from shoal.blocking.raw_file import RawFile
 from shoal.errors import UsageError
 from shoal.node.node import Node
 from tests.helpers.forking import in_child

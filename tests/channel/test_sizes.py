@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shoal.channel import downloader
-from shoal.core.report import stall
+from shoal.core.report import stall_timer
 from shoal.errors import ShoalError, TargetExistsError, UnfinishedError
 from shoal.node.node import Node
 from tests.helpers.badpeers import (
@@ -101,7 +101,7 @@ async def test_a_stopped_server_is_not_said_to_send_no_sizes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stall, "SIZES_TIME", 0.1)
+    monkeypatch.setattr(stall_timer, "SIZES_TIME", 0.1)
     monkeypatch.setattr(downloader, "PROBE_TIME", 0.1)
     async with server(CONTENT) as only:
         with pytest.raises(ShoalError, match=cause):

@@ -33,14 +33,16 @@ def ask(client: Client, *indexes: int) -> None:
 
 
 @asynccontextmanager
-async def serving_greedy_clients(size: int) -> AsyncIterator[ChannelServer]:
+async def serving_greedy_clients(
+    size: int, clients: int = FIRST_LIMIT
+) -> AsyncIterator[ChannelServer]:
     """Serve chunks of this size, and let clients that read nothing have every place."""
     store = ColdStore(Chunks(COUNT * size, size))
     for index in range(COUNT):
         store.put(index, bytes(size))
     with ThreadPoolExecutor(1) as threads:
         server = ChannelServer(store, None, make_resources(threads))
-        for _ in range(FIRST_LIMIT):
+        for _ in range(clients):
             greedy = Client(server)
             greedy._transport.pause_reading()
             ask(greedy, *range(COUNT))
@@ -73,3 +75,14 @@ async def test_a_large_lone_request_waits_for_other_clients() -> None:
         assert not lone.received
         await asyncio.sleep(HELD_TIME)
         assert lone.received > LONE_SIZE
+
+
+@virtual_time
+async def test_many_clients_that_read_nothing_do_not_hold_up_one_of_their_host() -> (
+    None
+):
+    async with serving_greedy_clients(LONE_SIZE, 100) as server:
+        honest = Client(server)
+        ask(honest, 1, 2)
+        await asyncio.sleep(2 * HELD_TIME)
+        assert honest.received > 2 * LONE_SIZE

@@ -5,8 +5,8 @@ import pty
 
 import pytest
 
-from shoal.cli.live import LINE_PERIOD, USUAL_SIZE, LogLine, size_of_terminal
-from shoal.cli.output import Output
+from shoal.cli.live import LINE_PERIOD, LogLine
+from shoal.cli.output import USUAL_SIZE, Output, size_of_terminal
 from shoal.cli.status import Fact, Status
 
 STATUS = Status("photos", (Fact(1, "52 %"), Fact(2, "47.1 MiB/s")), 0.52)

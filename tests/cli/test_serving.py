@@ -30,13 +30,15 @@ async def test_a_peer_of_two_shares_is_reported_once_for_each(
             for share, size in zip(shares, SIZES, strict=True):
                 await other.fetch(share.link, tmp_path / f"copy-{size}", seed=True)
                 await share.shared()
-            report = _Report(node, output, shares, "")
+            report = _Report(node, output, shares, "", lambda share: str(share.link))
             report._report_uploads()
             lines = map(json.loads, capsys.readouterr().out.splitlines())
             peers = [line for line in lines if line["event"] == "peer"]
             assert [(line["has"], line["uploaded"]) for line in peers] == [
                 (size, size) for size in SIZES
             ]
+            links = [str(share.link) for share in shares]
+            assert [line["link"] for line in peers] == links
             assert len({line["address"] for line in peers}) == 1
             report._report_uploads()
             assert capsys.readouterr().out == ""

@@ -46,6 +46,13 @@ PLAIN, COLOR, ASCII = Style(), Style(has_color=True), Style(is_ascii=True)
         (SERVING, 50, "photos: 3 peers · 41.0 MiB/s · 2 have everything"),
         (SERVING, 40, "3 peers · 41.0 MiB/s · 2 have everything"),
         (SERVING, 39, "photos: 3 peers · 41.0 MiB/s"),
+        (SERVING._replace(title="photos of May"), 28, "3 peers · 41.0 MiB/s"),
+        (SERVING._replace(title="pictures"), 32, "pictures: 3 peers · 41.0 MiB/s"),
+        (
+            SERVING._replace(title="photos of the mountains"),
+            36,
+            "photos of the…: 3 peers · 41.0 MiB/s",
+        ),
     ],
 )
 def test_the_most_important_facts_stay(status: Status, width: int, line: str) -> None:

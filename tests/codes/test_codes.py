@@ -5,7 +5,8 @@ Everything runs on 127.0.0.1, over the real transport.
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -14,13 +15,13 @@ from shoal.codes import redeem as redeeming
 from shoal.codes.exact_stream import ExactStream
 from shoal.codes.offer import MAX_EXCHANGES
 from shoal.codes.redeem import MAX_PROOFS
+from shoal.core.crypto.pake import PROOF_SIZE
 from shoal.core.limits import MAX_GUESSES
 from shoal.core.names.address import Address
 from shoal.core.names.code import Code
 from shoal.core.names.link import Link
 from shoal.core.session.code_exchange import (
     GREETING_SIZE,
-    PROOF_SIZE,
     VERDICT_SIZE,
     ReceiverExchange,
 )
@@ -247,13 +248,20 @@ async def test_a_receiver_without_receipt_may_try_again() -> None:
         await sender.until("used")
 
 
+@asynccontextmanager
+async def proven(sender: Address) -> AsyncIterator[ExactStream]:
+    """Yield a connection on which a receiver has proven that it knows the code."""
+    async with dialled(CODE, sender) as stream:
+        receiver = ReceiverExchange(CODE, os.urandom)
+        stream.write(receiver.greeting)
+        stream.write(receiver.prove(await stream.read(GREETING_SIZE)))
+        await stream.read(VERDICT_SIZE)
+        yield stream
+
+
 async def test_a_right_code_of_one_receiver_too_many_is_not_reported_as_wrong() -> None:
     async with offering() as sender:
-        async with dialled(CODE, sender.address) as stream:
-            receiver = ReceiverExchange(CODE, os.urandom)
-            stream.write(receiver.greeting)
-            stream.write(receiver.prove(await stream.read(GREETING_SIZE)))
-            await stream.read(VERDICT_SIZE)
+        async with proven(sender.address):
             assert (await guess(CODE, sender.address))[0] == 2, "in use"
         assert (await guess(WRONG, sender.address))[0] == 0
         await sender.until("wrong")
@@ -262,11 +270,7 @@ async def test_a_right_code_of_one_receiver_too_many_is_not_reported_as_wrong() 
 
 async def test_a_wrong_receipt_is_none() -> None:
     async with offering() as sender:
-        async with dialled(CODE, sender.address) as stream:
-            receiver = ReceiverExchange(CODE, os.urandom)
-            stream.write(receiver.greeting)
-            stream.write(receiver.prove(await stream.read(GREETING_SIZE)))
-            await stream.read(VERDICT_SIZE)
+        async with proven(sender.address) as stream:
             stream.write(bytes(PROOF_SIZE))
             await stream.until_closed()
         assert (await redeem(CODE, sender.address)).id == LINK.id

@@ -105,7 +105,8 @@ def test_a_keyword_takes_the_same_text_as_its_variable(
     struct: Any, option: Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = TEXTS.get(option.keyword, "1")
-    given = getattr(struct.of(**{option.keyword: text}), option.keyword)
+    needed = {"code": True} if option.keyword == "code_for" else {}
+    given = getattr(struct.of(**{option.keyword: text, **needed}), option.keyword)
     assert given != getattr(struct.of(), option.keyword)
     monkeypatch.setenv(option.variable, text)
     assert getattr(struct.of(), option.keyword) == given

@@ -1,19 +1,12 @@
-"""Limits on rates, messages, overhead and failed handshakes, on a fake clock."""
+"""Limits on rates, messages and overhead, on a fake clock."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.limits import (
-    HANDSHAKE_BURST,
-    HANDSHAKE_RATE,
-    INTRODUCTION_PERIOD,
-    MAX_HOSTS,
-    MAX_INTRODUCED_PORTS,
-    MAX_INTRODUCTIONS,
     MAX_PAUSE,
     MAX_PAUSES,
-    MAX_PUNCHES,
     MAX_WAIT,
     MESSAGE_BURST,
     MESSAGE_RATE,
@@ -21,13 +14,10 @@ from shoal.core.limits import (
     OVERHEAD_RATE,
     PAYLOAD_SHARE,
     RATE_BURST,
-    DialPace,
-    HostLimit,
     MessageLimit,
     OverheadLimit,
     RateLimit,
 )
-from shoal.core.names.address import Address
 from shoal.errors import ProtocolError
 
 # RateLimit
@@ -258,99 +248,3 @@ def test_a_record_that_arrives_in_pieces_counts_until_it_is_complete() -> None:
         limit.add(16 * 1024)
         limit.add(MESSAGE - 16 * 1024)
         limit.on_payload(16 * 1024)
-
-
-# HostLimit
-
-HOST, OTHER = "127.0.0.1", "127.0.0.2"
-
-
-def exhaust(limit: HostLimit, host: str, now: float = 0.0) -> int:
-    """Fail until the host is at its limit; return the number of failures."""
-    count = 0
-    while limit.allows(host, now):
-        limit.add(host, now)
-        count += 1
-    return count
-
-
-def test_what_costs_as_much_as_several_counts_as_several() -> None:
-    limit = HostLimit(burst=10.0, rate=2.0)
-    limit.weight = 5.0
-    assert [limit.admits("192.0.2.1", 0.0) for _ in range(3)] == [True, True, False]
-    assert not limit.admits("192.0.2.1", 2.0)
-    assert limit.admits("192.0.2.1", 2.5)
-
-
-def test_a_burst_of_handshakes_may_fail_and_then_a_few_a_second() -> None:
-    limit = HostLimit()
-    assert exhaust(limit, HOST) == HANDSHAKE_BURST
-    assert exhaust(limit, HOST, 1.0) == HANDSHAKE_RATE
-    assert exhaust(limit, HOST, 1000.0) == HANDSHAKE_BURST
-
-
-def test_hosts_are_limited_separately_and_an_ipv6_network_as_one_host() -> None:
-    limit = HostLimit()
-    exhaust(limit, HOST)
-    assert limit.allows(OTHER, 0.0)
-    exhaust(limit, "2600:1:2:3::1")
-    assert not limit.allows("2600:1:2:3:ffff::2", 0.0)
-    assert limit.allows("2600:1:2:4::1", 0.0)
-
-
-def test_a_host_that_stops_is_soon_allowed_however_often_it_failed() -> None:
-    limit = HostLimit()
-    for _ in range(100_000):
-        limit.add(HOST, 0.0)
-    assert not limit.allows(HOST, 0.5 / HANDSHAKE_RATE)
-    assert limit.allows(HOST, 1.0 / HANDSHAKE_RATE)
-
-
-def test_only_the_hosts_that_failed_last_are_remembered() -> None:
-    limit = HostLimit(burst=1.0, rate=0.0)
-    for number in range(MAX_HOSTS + 10):
-        limit.add(f"10.0.{number >> 8}.{number & 255}", 0.0)
-    assert len(limit) == MAX_HOSTS
-    assert limit.allows("10.0.0.9", 0.0)
-    assert not limit.allows("10.0.0.10", 0.0)
-
-
-def test_an_address_that_peers_claim_is_dialled_once_in_a_period() -> None:
-    pace = DialPace()
-    claimed, other = Address("8.8.8.8", 5000), Address("8.8.9.9", 5000)
-    assert pace.introduced_at(claimed, 100.0) == 100.0
-    assert pace.introduced_at(claimed, 101.0) == 100.0 + INTRODUCTION_PERIOD
-    assert pace.introduced_at(other, 101.0) == 101.0
-    again = 100.0 + INTRODUCTION_PERIOD
-    assert pace.introduced_at(claimed, again) == again
-    assert pace.introduced_at(claimed, again + 1) > again + 1
-
-
-def test_only_some_ports_of_a_host_are_dialled_in_a_period() -> None:
-    pace = DialPace()
-    ports = [Address("8.8.8.8", 5000 + number) for number in range(1000)]
-    moments = [0.05 * number for number in range(1000)]  # within a period
-    allowed = [
-        pace.introduced_at(*each) == each[1]
-        for each in zip(ports, moments, strict=True)
-    ]
-    assert sum(allowed) == MAX_INTRODUCED_PORTS
-    assert pace.introduced_at(ports[0], 2 * INTRODUCTION_PERIOD) == 120.0
-
-
-def test_only_so_many_claimed_addresses_are_dialled_in_a_period() -> None:
-    pace = DialPace()
-    hosts = [f"8.{a}.{b}.1" for a in range(8) for b in range(250)]
-    allowed = [pace.introduced_at(Address(each, 5000), 1.0) == 1.0 for each in hosts]
-    assert sum(allowed) == MAX_INTRODUCTIONS
-    late = 1.0 + INTRODUCTION_PERIOD
-    assert pace.introduced_at(Address(hosts[-1], 5000), late) == late
-    assert len(pace._introduced) == len(pace._hosts) == 1
-
-
-def test_only_so_many_dials_wait_for_a_peer() -> None:
-    pace = DialPace()
-    assert all(pace.begin_punch() for _ in range(MAX_PUNCHES))
-    assert not pace.begin_punch()
-    pace.end_punch()
-    assert pace.begin_punch()

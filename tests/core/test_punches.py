@@ -16,7 +16,11 @@ from shoal.core.crypto.udp_knock import (
     make,
     udp_key,
 )
-from shoal.core.limits import INTRODUCTION_PERIOD, MAX_INTRODUCED_PORTS, MAX_PUNCHES
+from shoal.core.dials import (
+    INTRODUCTION_PERIOD,
+    MAX_INTRODUCED_PORTS,
+    MAX_PUNCHES,
+)
 from shoal.core.names.address import Address
 from shoal.core.punches import (
     ACCEPT_TIME,

@@ -15,7 +15,6 @@ import msgspec
 
 from shoal.config.values import _read as read_config
 from shoal.core.crypto.hashes import page_digest, root_digest
-from shoal.core.crypto.noise import open_first, start_from
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import MAX_FILES, FilesTop
 from shoal.core.manifest.file_table import FileTable
@@ -45,15 +44,22 @@ from shoal.core.wire.sealed_messages import (
 from shoal.discovery.dht.krpc import build_get_peers, parse_message
 from shoal.discovery.lan.packets import decode as decode_packet
 from shoal.discovery.lan.packets import encode_query, encode_response
-from shoal.errors import ManifestError, PeerError, ProtocolError, UsageError
+from shoal.errors import (
+    ManifestError,
+    PeerError,
+    ProtocolError,
+    SelfConnectionError,
+    UsageError,
+)
 from shoal.gateway.range import Preconditions, parse_range, plan_response
 from shoal.gateway.request import parse_target
-from shoal.mapping.http_response import parse_response
 from shoal.mapping.packets import parse_natpmp, parse_pcp
+from shoal.mapping.responses import parse_response
 from shoal.mapping.upnp import Url, find_services, parse_location
 from shoal.origin.web import parse_content_range
 from shoal.storage.download.journal import Header, encode_records
 from shoal.storage.download.journal import decode as decode_journal
+from tests.fuzz.structured import read_conversation, read_handshake, read_root_fields
 from tests.helpers.sessions import pieces, receive
 
 __all__ = ["CORPUS", "TARGETS", "Target", "corpus"]
@@ -65,7 +71,6 @@ LIMIT = 1 << 16  # bytes of a frame
 CHUNKS = Chunks(5 * (1 << 16) + 1, 1 << 16)
 ID = bytes(range(32))
 LINK = str(Link(ID))
-START = start_from(ID, b"prologue")
 BODY = b"body"
 ROUTER = Url("192.168.1.1", 5000, "/d.xml")
 TABLE = msgspec.msgpack.encode([("a", 1, False), ("b/c", 4, {"mode": 0o644})])
@@ -221,10 +226,10 @@ def read_config_file(data: bytes) -> None:
     list(read_config("config.toml", data))
 
 
-def _root() -> bytes:
+def _root_fields() -> dict[str, object]:
     top = [2, 0, page_digest(TABLE)]
     root = {"chunk": 1 << 16, "files": top, "hashes": bytes(32), "name": "n"}
-    return msgspec.msgpack.encode({**root, "size": 5, "v": 2})
+    return {**root, "size": 5, "v": 2}
 
 
 def _journal() -> bytes:
@@ -232,6 +237,7 @@ def _journal() -> bytes:
     return header.encode() + encode_records([1, 2, 3], 0, header.seed)
 
 
+ROOT = _root_fields()
 HELLO = Hello(port=1, bitfield=b"\xc0")
 INDEX = msgspec.msgpack.encode([("a", 0, 0, bytes(32)), ("b", 9, 4, bytes(32))])
 HASH_CHANNEL = hash_channel([bytes(32)])
@@ -270,8 +276,24 @@ TARGETS = {
         (ProtocolError,),
         [encode_frame(Request(7)) * 2],
     ),
-    "knock": Target(lambda data: open_first(START, data), (), [bytes(67)]),
-    "root": Target(read_root, (ProtocolError, ManifestError), [_root()]),
+    "sealed_conversation": Target(
+        lambda data: read_conversation(_sealed_session(), data),
+        (ProtocolError,),
+        [b"\x00\x01\x7f\x7f\x7f\x05\x03\x0d", bytes(range(256))],
+    ),
+    "knock": Target(
+        read_handshake,
+        (ProtocolError, SelfConnectionError),
+        [b"\x02\x02" + bytes(16) + b"\x02\x02\x02" + bytes([3]) * 16, bytes(67)],
+    ),
+    "root": Target(
+        read_root, (ProtocolError, ManifestError), [msgspec.msgpack.encode(ROOT)]
+    ),
+    "root_fields": Target(
+        lambda data: read_root_fields(ROOT, data),
+        (ProtocolError, ManifestError),
+        [b"", b"\x03\x81ab\x04\x05"],
+    ),
     "leaf": Target(read_leaf, (ManifestError,), [b"\x02\x05\x00" + TABLE]),
     "index": Target(read_index, (ManifestError,), [b"\x00\x00\x00\x10\x01" + INDEX]),
     "link": Target(

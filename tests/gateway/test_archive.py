@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import ManifestError
 from shoal.gateway import archive, shares
@@ -86,25 +86,21 @@ async def test_without_such_a_folder_the_status_is_404(path: str) -> None:
         assert (await get(gateway, path)).status == 404
 
 
-async def test_too_many_files_are_refused_before_their_pages_are_fetched(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("limit", "most", "reason"),
+    [
+        ("MAX_ARCHIVED", 2, b"shoal get"),
+        ("MAX_MEMORY", archive.FILE_MEMORY * len(FILES), b"too long"),
+    ],
+)
+async def test_too_many_files_and_too_long_names_are_refused_before_pages_are_fetched(
+    limit: str, most: int, reason: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MAX_ARCHIVED", 2)
+    monkeypatch.setattr(archive, limit, most)
     async with Holder(FOLDER) as holder, serving(holder) as gateway:
         answer = await get(gateway, "zip/0/")
         assert (await get(gateway, "zip/0/a/c/")).status == 200
-    assert (answer.status, b"shoal get" in answer.body) == (403, True)
-
-
-async def test_names_that_take_too_much_memory_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    needed = archive.FILE_MEMORY * len(FILES)
-    monkeypatch.setattr(archive, "MAX_MEMORY", needed)
-    async with Holder(FOLDER) as holder, serving(holder) as gateway:
-        answer = await get(gateway, "zip/0/")
-        assert (await get(gateway, "zip/0/a/c/")).status == 200
-    assert (answer.status, b"too long" in answer.body) == (403, True)
+    assert (answer.status, reason in answer.body) == (403, True)
 
 
 async def test_pages_of_a_large_table_are_not_loaded_for_an_archive(

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from shoal.core.names.http_endpoint import parse_endpoint
 from shoal.gateway import server
-from shoal.gateway.endpoint import format_host, parse_endpoint
+from shoal.gateway.endpoint import format_host
 from shoal.gateway.server import Gateway
 from shoal.net.interfaces import Interface
 from tests.adversary.http import ODD_LINES, ODD_PATHS

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.names.http_endpoint import parse_endpoint
 from shoal.errors import UsageError
-from shoal.gateway.endpoint import format_host, parse_endpoint
+from shoal.gateway.endpoint import format_host
 from shoal.gateway.hosts import allowed_hosts
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from msgspec.structs import replace
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
@@ -58,6 +58,7 @@ def _page(view: ShareView = VIEW, content: ShareDetails = CONTENT) -> Tags:
 
 def test_the_page_links_to_each_file() -> None:
     page = _page()
+    assert [each for each in page.all("details") if "open" in each], "it is alone"
     assert "files/0/film.mp4" in [a["href"] for a in page.all("a")]
     (video,) = page.all("video")
     assert (video["src"], video["preload"]) == ("files/0/film.mp4", "none")
@@ -156,6 +157,7 @@ def test_the_command_to_copy_is_one_that_a_shell_runs_as_shown() -> None:
 def test_several_shares_get_a_navigation_list() -> None:
     views = [VIEW, replace(VIEW, number=1)]
     page = Tags(render([(view, CONTENT) for view in views]))
+    assert [each for each in page.all("details") if "open" in each] == []
     ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert {"#share-0", "#share-1"} <= {a["href"] for a in page.all("a")}

@@ -7,6 +7,7 @@ import pytest
 import shoal
 from shoal.core.names.link import Link
 from shoal.errors import ManifestError
+from shoal.gateway import server
 from shoal.gateway.server import Gateway
 from tests.adversary.paths import hostile_manifests
 from tests.adversary.test_hostile_links import holding_of
@@ -76,3 +77,18 @@ async def test_shares_are_added_to_a_page_that_is_open(tmp_path: Path) -> None:
         assert b"1 of 1 chunk verified" in page.body
         assert (await get(gateway, "files/0/one")).body == b"1" * 100
         assert not node.status(share.link).peers, "it did not join a second time"
+
+
+async def test_the_page_says_how_many_shares_it_does_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_ADDED", 1)
+    async with shoal.Node(here()) as node, Gateway(node, ()) as gateway:
+        for number in (1, 2, 3):
+            (tmp_path / str(number)).write_bytes(bytes(number))
+            share = await node.share(tmp_path / str(number))
+            gateway.add(share.link)
+            gateway.add(share.link)
+        page = await get(gateway, "")
+        assert b"This page shows the first 1 of 3 shares; shoal list names" in page.body
+        assert b"<title>3 shares" in page.body

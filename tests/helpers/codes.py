@@ -14,14 +14,13 @@ from shoal.codes.exact_stream import ExactStream
 from shoal.codes.offer import CODE_TIME, OfferedCode
 from shoal.codes.redeem import redeem_code
 from shoal.config.settings import Settings
-from shoal.core.crypto.pake import SenderPake
+from shoal.core.crypto.pake import PROOF_SIZE, SenderPake
 from shoal.core.names.address import Address
 from shoal.core.names.code import Code
 from shoal.core.names.link import Link
 from shoal.core.report.events import CodeChanged, Notice, ShareEvent
 from shoal.core.session.code_exchange import (
     GREETING_SIZE,
-    PROOF_SIZE,
     VERDICT_SIZE,
     ReceiverExchange,
 )
@@ -55,14 +54,16 @@ WRONG = Code(4821, ("purity", "carbon", "zoo"))
 LINK = Link(bytes(range(32)))
 
 
-def make_resources(*peers: Address, notices: list[str] | None = None) -> Resources:
-    """Return resources that find these addresses only."""
+def make_resources(
+    *peers: Address, relays: tuple[Address, ...] = (), notices: list[str] | None = None
+) -> Resources:
+    """Return resources that find these addresses and use these relays only."""
     heard: list[str] = [] if notices is None else notices
 
     def on_notice(notice: Notice) -> None:
         heard.append(notice.text)
 
-    settings = Settings(peers=peers, lan_only=True, no_lan=True)
+    settings = Settings(peers=peers, relays=relays, lan_only=True, no_lan=True)
     return Resources(settings, rng=Random(1), on_notice=on_notice)
 
 
@@ -106,9 +107,10 @@ async def offering(
     receivers: int = 1,
     seconds: float = CODE_TIME,
     hosts: tuple[str, ...] = ("127.0.0.1",),
+    relays: tuple[Address, ...] = (),
 ) -> AsyncIterator[Sender]:
     """Offer a link under a given code."""
-    async with aclosing(make_resources()) as resources:
+    async with aclosing(make_resources(relays=relays)) as resources:
         port = Port(hosts, 0, resources.threads)
         resources.own(port.aclose)
         sender: Sender
@@ -127,9 +129,11 @@ async def redeem(
     *peers: Address,
     timeout: float | None = None,
     notices: list[str] | None = None,
+    relays: tuple[Address, ...] = (),
 ) -> Link:
     """Redeem a code as a new node that knows these addresses."""
-    async with aclosing(make_resources(*peers, notices=notices)) as resources:
+    made = make_resources(*peers, relays=relays, notices=notices)
+    async with aclosing(made) as resources:
         port = Port(("127.0.0.1",), 0, resources.threads)
         resources.own(port.aclose)
         return await redeem_code(resources, port, code, timeout)

@@ -1,5 +1,6 @@
 """Share and fetch in this process, on 127.0.0.1 only."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,15 +12,17 @@ from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import parse_channel
 from shoal.core.names.link import Link
-from shoal.core.report.events import DownloadEvent, PeerLeft
+from shoal.core.names.origin_url import parse_origins
+from shoal.core.report.events import DownloadEvent, PeerLeft, Started
 from shoal.node.node import Node
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 
 __all__ = [
     "PATIENCE",
     "banned",
     "fetch",
     "fetch_chunk",
+    "fetch_from_origin",
     "fetch_sealed",
     "here",
     "left_of",
@@ -89,6 +92,29 @@ async def fetch_sealed(
     async with Node(here(peers), rng=Random(seed)) as node:
         await node.fetch(link, out, timeout=timeout, on_progress=events.append)
     return events
+
+
+async def fetch_from_origin(
+    path: Path, out: Path, origin: str, *, chunk_size: int, timeout: float = PATIENCE
+) -> None:
+    """Fetch `path` from an origin after its only peer sent the manifest and left."""
+    async with Node(replace(here(), limit_up=1.0)) as sharer:
+        share = await sharer.share(path, chunk_size=chunk_size)
+        started = asyncio.Event()
+
+        def note(event: DownloadEvent) -> None:
+            if isinstance(event, Started):
+                started.set()
+
+        peer = Address("127.0.0.1", share.port)
+        settings = replace(here([peer]), origins=parse_origins([origin]))
+        async with Node(settings, rng=Random(1)) as node:
+            fetching = asyncio.create_task(
+                node.fetch(share.link, out, timeout=timeout, on_progress=note)
+            )
+            await started.wait()
+            await sharer.aclose()
+            await fetching
 
 
 @asynccontextmanager

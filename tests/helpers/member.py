@@ -18,7 +18,7 @@ import msgspec
 from shoal.config.settings import Settings
 from shoal.core.names.address import parse_address
 from shoal.node.node import Node
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 
 
 def parse() -> argparse.Namespace:

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Self
 
-__all__ = ["Namespace", "join_by_veth", "missing_namespaces"]
+__all__ = ["Namespace", "join_by_veth", "join_home", "missing_namespaces"]
 
 # Node sends multicast by the default route only, so `lo` must be the default route.
 _SETUP = """
@@ -97,3 +97,15 @@ def join_by_veth(
         namespace.run("ip", "link", "set", device, "up")
         namespace.run("ip", "route", "replace", "default", "dev", device)
     return ends[0][2], ends[1][2]
+
+
+def join_home(router: Namespace, inside: Namespace) -> None:
+    """Join a machine, 192.168.9.2, to a router, which passes its packets on."""
+    router.run("ip", "link", "add", "h0", "type", "veth", "peer", "name", "h1")
+    router.run("ip", "link", "set", "h1", "netns", str(inside.pid))
+    router.run("ip", "addr", "add", "192.168.9.1/24", "dev", "h0")
+    router.run("ip", "link", "set", "h0", "up")
+    inside.run("ip", "addr", "add", "192.168.9.2/24", "dev", "h1")
+    inside.run("ip", "link", "set", "h1", "up")
+    inside.run("ip", "route", "replace", "default", "via", "192.168.9.1")
+    router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")

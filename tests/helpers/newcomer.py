@@ -6,11 +6,10 @@ displayed, without what differs from run to run.
 """
 
 import re
-import sys
 from pathlib import Path
 
 from tests.helpers.netns import Namespace
-from tests.helpers.terminal import PATH, Terminal
+from tests.helpers.terminal import Terminal, at_machine
 
 __all__ = ["Newcomer"]
 
@@ -67,17 +66,8 @@ class Newcomer:
 
     def _type(self, command: str, folder: Path) -> Terminal:
         """Type a command, as it is displayed, into a terminal of a machine."""
-        return Terminal(
-            *self._namespace.command(["sh", "-c", f"exec {command}"]),
-            columns=COLUMNS,
-            cwd=folder,
-            env={
-                "PATH": f"{Path(sys.executable).parent}:{PATH}",
-                "SHOAL_INTERFACES": "",
-                "SHOAL_NO_LAN": "",
-                "XDG_DATA_HOME": str(self._homes[folder]),
-            },
-        )
+        home = self._homes[folder]
+        return at_machine(self._namespace, command, folder, home=home, columns=COLUMNS)
 
     def _note(self, title: str, command: str, terminal: Terminal) -> None:
         """Add to the transcript what a terminal displays, without the live line."""

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.helpers.netns import Namespace, join_by_veth
+from tests.helpers.netns import Namespace, join_by_veth, join_home
 from tests.helpers.process import Program
 
 __all__ = ["Home", "mapping_router", "missing_router", "start_router"]
@@ -109,14 +109,7 @@ def mapping_router(
     with ExitStack() as stack:
         outside, router, inside = (stack.enter_context(Namespace()) for _ in range(3))
         there, public = join_by_veth(outside, router, subnet=subnet)
-        router.run("ip", "link", "add", "h0", "type", "veth", "peer", "name", "h1")
-        router.run("ip", "link", "set", "h1", "netns", str(inside.pid))
-        router.run("ip", "addr", "add", "192.168.9.1/24", "dev", "h0")
-        router.run("ip", "link", "set", "h0", "up")
-        inside.run("ip", "addr", "add", "192.168.9.2/24", "dev", "h1")
-        inside.run("ip", "link", "set", "h1", "up")
-        inside.run("ip", "route", "replace", "default", "via", "192.168.9.1")
-        router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        join_home(router, inside)
         daemon = stack.enter_context(
             start_router(router, folder, speaks=speaks, is_igd_1=is_igd_1, ports=ports)
         )

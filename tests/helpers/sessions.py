@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from random import Random
 
-from shoal.core.session.session import Event, Session
+from shoal.core.session.events import Event
+from shoal.core.session.session import Session
 
 __all__ = ["pieces", "receive"]
 

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from shoal.core.session.session import Event, Session
+from shoal.core.session.events import Event
+from shoal.core.session.session import Session
 
 __all__ = ["ALL", "MOST", "Stream", "explore", "feed"]
 

@@ -12,8 +12,9 @@ import pexpect
 import pyte
 
 from tests.helpers.commands import LOOPBACK
+from tests.helpers.netns import Namespace
 
-__all__ = ["PATH", "Terminal", "at_terminal"]
+__all__ = ["PATH", "Terminal", "at_machine", "at_terminal"]
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 """The search path for programs, with the folder of `shoal`."""
@@ -106,6 +107,30 @@ def at_terminal(*words: str, cwd: Path) -> str:
     with Terminal(*argv, columns=200, cwd=cwd) as terminal:
         terminal.finish()
         return terminal.said
+
+
+def at_machine(
+    namespace: Namespace,
+    command: str,
+    folder: Path,
+    *,
+    columns: int,
+    home: Path | None = None,
+) -> Terminal:
+    """Start a command, as a user types it, in a terminal of a machine.
+
+    The user has a home of their own, in `folder` if `home` is None.
+    """
+    return Terminal(
+        *namespace.command(["sh", "-c", f"exec {command}"]),
+        columns=columns,
+        cwd=folder,
+        env={
+            "SHOAL_INTERFACES": "",
+            "SHOAL_NO_LAN": "",
+            "XDG_DATA_HOME": str(home or folder / "home"),
+        },
+    )
 
 
 class _Log:

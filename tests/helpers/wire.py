@@ -20,6 +20,7 @@ __all__ = [
     "read_frame",
     "receive_frame",
     "sealed_frame",
+    "unframed",
     "varint",
 ]
 
@@ -129,3 +130,11 @@ class Content:
             **changes,
         }
         return {key: value for key, value in message.items() if value is not None}
+
+
+def unframed(whole: bytes) -> bytes:
+    """Return the body of a frame, after checking its length."""
+    for used in range(1, 5):
+        if whole[:used] == varint(len(whole) - used):
+            return whole[used:]
+    raise AssertionError(whole[:20])

@@ -22,7 +22,7 @@ from upath import UPath
 import shoal
 from shoal.errors import NotFoundError
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
-from shoal.integrations.share_tree import DATE
+from shoal.integrations.fsspec_file import DATE
 from shoal.integrations.upath import ShoalPath
 from tests.helpers.sharing import LOOPBACK, Share, near
 from tests.integrations.conftest import BIG, CHUNK, FILES, id_of

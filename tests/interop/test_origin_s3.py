@@ -1,19 +1,15 @@
 """An S3 server as an origin: moto's, on loopback, read through s3fs."""
 
-import asyncio
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
-from msgspec.structs import replace
 
-from shoal.core.names.address import Address
-from shoal.core.report.events import DownloadEvent, Started
 from shoal.errors import UnfinishedError, VerificationError
 from shoal.node.node import Node
-from tests.helpers.fetching import here
+from tests.helpers.fetching import fetch_from_origin, here
 from tests.helpers.folders import list_folder
 from tests.helpers.s3 import put_into, s3_server
 
@@ -47,33 +43,12 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
-    """Fetch a share from an origin after its only peer sent the manifest and left."""
-    async with Node(replace(here(), limit_up=1.0)) as sharing:
-        share = await sharing.share(model, chunk_size=CHUNK)
-        started = asyncio.Event()
-
-        def note(event: DownloadEvent) -> None:
-            if isinstance(event, Started):
-                started.set()
-
-        peer = Address("127.0.0.1", share.port)
-        settings = replace(here([peer]), origins=(origin,))
-        async with Node(settings, rng=Random(1)) as node:
-            fetching = asyncio.create_task(
-                node.fetch(share.link, out, timeout=timeout, on_progress=note)
-            )
-            await started.wait()
-            await sharing.aclose()
-            await fetching
-
-
 @pytest.mark.program("origins", "moto (S3)", "pip:moto", "s3://, keys with spaces")
 @pytest.mark.program("origins", "s3fs", "pip:s3fs", "reads s3:// for shoal")
 async def test_a_folder_is_fetched_from_s3(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:
-    await fetch(model, tmp_path / "out", bucket, 20)
+    await fetch_from_origin(model, tmp_path / "out", bucket, chunk_size=CHUNK)
     assert list_folder(tmp_path / "out") == list_folder(model)
 
 
@@ -90,4 +65,6 @@ async def test_a_missing_bucket_is_named_in_the_error(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnfinishedError, match="The origin s3://none"):
-        await fetch(model, tmp_path / "out", "s3://none/small/", 1)
+        await fetch_from_origin(
+            model, tmp_path / "out", "s3://none/small/", chunk_size=CHUNK, timeout=1
+        )

@@ -1,6 +1,5 @@
 """Folders are fetched from file servers of many kinds, as origins."""
 
-import asyncio
 import gzip
 import subprocess
 import threading
@@ -12,13 +11,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from msgspec.structs import replace
 
-from shoal.core.names.address import Address
-from shoal.core.names.origin_url import parse_origins
-from shoal.core.report.events import DownloadEvent, Started
-from shoal.node.node import Node
-from tests.helpers.fetching import here
+from tests.helpers.fetching import fetch_from_origin
 from tests.helpers.folders import list_folder
 from tests.helpers.web_servers import SERVERS, FileServer, serving_files
 
@@ -60,27 +54,6 @@ def _filled(top: Path) -> Path:
     return top
 
 
-async def fetch(folder: Path, out: Path, origin: str) -> None:
-    """Fetch from an origin after the only peer sent the manifest and left."""
-    async with Node(replace(here(), limit_up=1.0)) as sharing:
-        share = await sharing.share(folder, chunk_size=CHUNK)
-        started = asyncio.Event()
-
-        def note(event: DownloadEvent) -> None:
-            if isinstance(event, Started):
-                started.set()
-
-        peer = Address("127.0.0.1", share.port)
-        settings = replace(here([peer]), origins=parse_origins([origin]))
-        async with Node(settings, rng=Random(1)) as node:
-            fetching = asyncio.create_task(
-                node.fetch(share.link, out, timeout=20, on_progress=note)
-            )
-            await started.wait()
-            await sharing.aclose()
-            await fetching
-
-
 @pytest.mark.parametrize(
     "server",
     [
@@ -101,7 +74,7 @@ async def test_a_folder_is_fetched_from(
     with serving_files(server, folder, tmp_path / "work") as (url, env):
         for name, value in env.items():
             monkeypatch.setenv(name, value)
-        await fetch(folder, tmp_path / "out", url)
+        await fetch_from_origin(folder, tmp_path / "out", url, chunk_size=CHUNK)
     assert list_folder(tmp_path / "out") == list_folder(folder)
 
 
@@ -136,7 +109,9 @@ async def test_a_server_without_ranges_is_asked_for_a_file_once(
     counted: tuple[str, list[str]], folder: Path, tmp_path: Path
 ) -> None:
     url, asked = counted
-    await fetch(folder / "large.bin", tmp_path / "out", url + "large.bin")
+    await fetch_from_origin(
+        folder / "large.bin", tmp_path / "out", url + "large.bin", chunk_size=CHUNK
+    )
     assert (tmp_path / "out").read_bytes() == (folder / "large.bin").read_bytes()
     assert asked == ["/large.bin"]
 
@@ -146,6 +121,6 @@ async def test_a_server_without_ranges_is_asked_for_files_of_a_folder_twice_at_m
 ) -> None:
     """A chunk with bytes of two files may need the beginning of the second again."""
     url, asked = counted
-    await fetch(folder, tmp_path / "out", url)
+    await fetch_from_origin(folder, tmp_path / "out", url, chunk_size=CHUNK)
     assert list_folder(tmp_path / "out") == list_folder(folder)
     assert max(asked.count(path) for path in asked) <= 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import ProtocolError
-from shoal.mapping.elements import MAX_DEPTH, MAX_ELEMENTS, parse_elements
+from shoal.mapping.responses import MAX_DEPTH, MAX_ELEMENTS, parse_elements
 from shoal.mapping.upnp import (
     Service,
     Url,

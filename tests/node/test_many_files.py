@@ -7,9 +7,9 @@ import pytest
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.build import build_files, build_manifest
+from shoal.core.manifest.chunk_sizes import choose_chunk_size
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import FileEntry
-from shoal.core.manifest.root import choose_chunk_size
 from shoal.errors import NotFoundError
 from shoal.node.node import Node
 from tests.helpers.fetching import here

@@ -11,7 +11,7 @@ import shoal
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.errors import NotFoundError, TargetExistsError, UsageError
 from shoal.swarm.fetch import FetchResult
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, SlowHolder, make_holding
 

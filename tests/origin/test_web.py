@@ -12,7 +12,7 @@ from shoal.config.settings import Settings
 from shoal.errors import PeerError
 from shoal.net.socket_names import family_of
 from shoal.origin.parts import OriginFileError, Part
-from shoal.origin.responses import MAX_INTERIM
+from shoal.origin.session import MAX_INTERIM
 from shoal.origin.web import MAX_REDIRECTS, AddressFilter, WebReader
 from tests.helpers.certificate import own_context
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin

@@ -58,9 +58,8 @@ A NAT that draws ports at random lets no dial in, and its own dials come from a 
 that the other side does not expect. So it connects only with peers that let everyone
 in. Two machines that do not reach each other still exchange everything through a third
 one that both reach, if that one downloads the share or has it, or through a relay that
-the link names. Two machines that let no one in have one connection at a time by TCP,
-and one by UDP, so another share that both have waits for a third machine, or for the
-end of the first.
+the link names. For a second share, two machines that let no one in connect from other
+ports, which both compute.
 """
 )
 

@@ -132,6 +132,33 @@ def test_behind_nats_that_change_ports_two_meet_by_udp(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(200)
+def test_two_behind_nats_exchange_several_shares(
+    net: tuple[Internet, str], tmp_path: Path
+) -> None:
+    """Their listening ports have one connection; the others need ports aside."""
+    internet, bootstrap = net
+    options = ("--no-lan", "--dht-bootstrap", bootstrap)
+    env = {"XDG_DATA_HOME": str(tmp_path / "home")}
+    links, out = tmp_path / "links", tmp_path / "out"
+    sharer, getter = (internet.add_home(Nat.PRESERVING) for _ in range(2))
+    sources = [tmp_path / f"source{number}" for number in range(3)]
+    for source in sources:
+        source.write_bytes(random.Random(source.name).randbytes(1 << 20))
+    found = []
+    for source in sources:
+        with shoal("share", source, env={**NO_DISCOVERY, **env}) as sharing:
+            found.append(link_of(sharing))
+    links.write_text("\n".join(found))
+    with shoal("seed", *options, ns=sharer.namespace, env=env):
+        words = ("get", "-i", links, "-C", out, "--timeout", 60)
+        with shoal(*words, *options, ns=getter.namespace) as getting:
+            assert getting.finish(120).code == 0
+    for source in sources:
+        assert (out / source.name).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.long
 def test_a_code_is_redeemed_and_its_share_fetched_behind_nats(
     net: tuple[Internet, str], tmp_path: Path
 ) -> None:

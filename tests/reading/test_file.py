@@ -99,6 +99,26 @@ async def test_sequential_reads_fetch_the_next_chunks_ahead() -> None:
         assert holder.requested == list(range(len(holder.requested)))
 
 
+async def test_reads_from_memory_in_another_thread_fetch_more_ahead() -> None:
+    async with Far(HOLDING) as holder, opened(holder) as file:
+        for _ in range(5):
+            await file.read(CHUNK)
+        reader, swarm = file.reader, file.reader._cache.swarm
+        assert swarm is not None
+        ahead = len(holder.requested)
+        await swarm.until(lambda: reader.find(ahead * CHUNK - 1) is not None)
+        place, asks = file.tell(), False
+        while not asks:
+            piece = reader.find(place)
+            assert piece is not None
+            end = piece[0] + len(piece[1])
+            assert piece[1] == DATA[piece[0] : end]
+            asks = reader.note(place, end)
+            place = end
+        reader.advance()
+        await holder.until(lambda: len(holder.requested) > ahead)
+
+
 async def test_reading_to_the_end_fetches_each_chunk_once() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         assert await file.read() == DATA
@@ -271,7 +291,7 @@ async def test_closing_the_node_ends_a_pending_read() -> None:
 async def test_the_swarm_is_left_some_time_after_the_last_file_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shoal.reading.share_cache.LINGER", 0.05)
+    monkeypatch.setattr("shoal.reading.share_caches.LINGER", 0.05)
     async with Holder(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             async with node.open(HOLDING.link) as file:
@@ -289,7 +309,7 @@ async def test_an_error_of_leaving_a_swarm_is_raised_when_the_node_closes(
     async def fail(cache: ShareCache) -> None:
         raise RuntimeError("could not leave")
 
-    monkeypatch.setattr("shoal.reading.share_cache.LINGER", linger)
+    monkeypatch.setattr("shoal.reading.share_caches.LINGER", linger)
     monkeypatch.setattr(ShareCache, "aclose", fail)
     node = shoal.Node(here())
     with node.reading(HOLDING.link):

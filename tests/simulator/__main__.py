@@ -4,28 +4,30 @@ python -m tests.simulator --seeds 0..300 --jobs 2   run these seeds, without the
 python -m tests.simulator --seeds 300               the same
 python -m tests.simulator --seed 17 --trace         run one seed and print every step
 python -m tests.simulator --seed 17 --shrink        find the fewest events it needs
+python -m tests.simulator --seeds 300 --without trial-time   without that fix
+python -m tests.simulator --without all             show which seeds fail without each
 
 A seed that fails is printed with the command that repeats it. Every run is in one
 process of its own hash seed, so the same seed takes the same steps everywhere.
 """
 
 import argparse
-import gc
-import multiprocessing
 import os
-import resource
 import sys
 import time
-import traceback
 
 from tests.simulator.draw import draw
+from tests.simulator.fixes import FIXES
 from tests.simulator.plan import Plan
 from tests.simulator.run import Result, run_plan
 from tests.simulator.shrink import shrink
+from tests.simulator.table import UNFOUND, table
+from tests.simulator.without import take_out
+from tests.simulator.workers import run_many
 
 COMMAND = "python -m tests.simulator"
-MAX_LEFT = 20_000  # objects of earlier runs that a worker has
-MAX_MEMORY = 400 << 20  # bytes of a worker; thirty nodes need less than a quarter
+SEEDS = 300  # that are run without arguments
+SEEDS_WITHOUT = 1000  # of which one at least has to fail without each fix
 
 
 def main() -> int:
@@ -38,7 +40,14 @@ def main() -> int:
         os.execv(sys.executable, argv)
     if args.seed is not None:
         return _run_one(args)
-    return _run_many(args.seeds, args.jobs)
+    if args.without in FIXES or args.without is None:
+        return _run_many(args)
+    names = FIXES if args.without == "all" else args.without.split(",")
+    line = ""
+    seeds = args.seeds or range(SEEDS_WITHOUT)
+    for line in table(names, seeds, args.jobs, args.findings):
+        print(line, flush=True)
+    return line.startswith(UNFOUND)
 
 
 def _parse() -> argparse.Namespace:
@@ -48,11 +57,24 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--fetches", help="keep only these fetches and reads")
     parser.add_argument("--trace", action="store_true", help="print every step")
     parser.add_argument("--shrink", action="store_true", help="find the fewest events")
-    parser.add_argument(
-        "--seeds", type=_seeds, default="0..300", help="run these seeds: N or A..B"
-    )
+    parser.add_argument("--seeds", type=_seeds, help="run these seeds: N or A..B")
     parser.add_argument("--jobs", type=_count, default=1, help="processes")
-    return parser.parse_args()
+    parser.add_argument(
+        "--without",
+        type=_fixes,
+        help="take a fix of tests/simulator/fixes.py out; several, as a,b, or `all` "
+        "print a table",
+    )
+    parser.add_argument(
+        "--findings",
+        type=_count,
+        default=1,
+        help="failing seeds after which the table has enough of a fix",
+    )
+    args = parser.parse_args()
+    if args.seed is not None and args.without not in {None, *FIXES}:
+        parser.error("One seed is run without one fix; name it after --without.")
+    return args
 
 
 def _seeds(text: str) -> range:
@@ -75,13 +97,29 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _fixes(text: str) -> str:
+    unknown = [each for each in text.split(",") if each not in {*FIXES, "all"}]
+    if unknown and text != "all":
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is no fix; use all, or one of {', '.join(FIXES)}."
+        )
+    return text
+
+
 def _numbers(text: str | None, count: int) -> list[int]:
     if text is None:
         return list(range(count))
     return [int(each) for each in text.split(",") if each]
 
 
+def _without(args: argparse.Namespace) -> str:
+    """Return what a command needs to run without the same fix."""
+    return f" --without {args.without}" if args.without else ""
+
+
 def _run_one(args: argparse.Namespace) -> int:
+    if args.without is not None:
+        take_out(FIXES[args.without])
     plan = draw(args.seed)
     events = _numbers(args.events, len(plan.events))
     jobs = _numbers(args.fetches, len(plan.jobs))
@@ -97,7 +135,7 @@ def _run_one(args: argparse.Namespace) -> int:
         events = [events[n] for n in kept_events]
         jobs = [jobs[n] for n in kept_jobs]
         print(
-            f"repeat with: {COMMAND} --seed {plan.seed} --trace "
+            f"repeat with: {COMMAND} --seed {plan.seed} --trace{_without(args)} "
             f"--events={','.join(map(str, events))} "
             f"--fetches={','.join(map(str, jobs))}"
         )
@@ -118,43 +156,17 @@ def _print_result(result: Result) -> None:
         print(f"  {text}")
 
 
-def _run(seed: int) -> Result:
-    """Run a seed in a worker; check that its memory is given back.
-
-    What is left is compared with the time after the first run of the worker: a killed
-    process leaves some objects until the next run.
-    """
-    try:
-        result = run_plan(draw(seed))
-    except Exception as error:
-        # A fault of the simulator itself; the other seeds continue.
-        traceback.print_exc()
-        return Result(draw(seed), [f"the simulator raised {error!r}"], "", [], 0.0)
-    gc.collect()
-    objects = len(gc.get_objects())
-    _after_first.append(objects)
-    if objects > _after_first[0] + MAX_LEFT:
-        more = objects - _after_first[0]
-        result.violations.append(f"{more} objects are left since the first run")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    if peak > MAX_MEMORY:
-        result.violations.append(f"the worker has used {peak >> 20} MiB of memory")
-    return result
-
-
-_after_first: list[int] = []  # objects in this worker after each run
-
-
-def _run_many(seeds: range, jobs: int) -> int:
+def _run_many(args: argparse.Namespace) -> int:
     begun = time.perf_counter()
     failed = 0
-    with multiprocessing.Pool(jobs, maxtasksperchild=200) as pool:
-        for result in pool.imap(_run, seeds, chunksize=1 if len(seeds) < 50 else 8):
+    seeds = args.seeds or range(SEEDS)
+    with run_many(seeds, args.jobs, args.without) as results:
+        for result in results:
             if result.violations:
                 failed += 1
                 _print_result(result)
-                print(f"  repeat with: {COMMAND} --seed {result.plan.seed} --shrink")
-                sys.stdout.flush()
+                repeat = f"{COMMAND} --seed {result.plan.seed} --shrink"
+                print(f"  repeat with: {repeat}{_without(args)}", flush=True)
     seconds = time.perf_counter() - begun
     print(f"{len(seeds)} seeds, {failed} failed, {seconds:.0f} s")
     return bool(failed)

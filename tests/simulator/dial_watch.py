@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from shoal.core.limits import INTRODUCTION_PERIOD, MAX_INTRODUCED_PORTS, MAX_PUNCHES
+from shoal.core.dials import INTRODUCTION_PERIOD, MAX_INTRODUCED_PORTS, MAX_PUNCHES
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.transfer.dialler import MAX_DIALS
@@ -19,7 +19,8 @@ class DialWatch:
     def __init__(self, report: Callable[[str], None], shares: int) -> None:
         """Report what is forbidden to a node that is in this many shares at most."""
         self._report = report
-        self._most = MAX_PUNCHES + MAX_DIALS * shares
+        # Some dials of the second share of two peers are from two ports.
+        self._most = MAX_PUNCHES + 2 * MAX_DIALS * shares
         self._open: dict[str, int] = {}  # dials to the internet, by process
         self._victims: dict[str, dict[Address, float]] = {}  # last dials, by process
 

@@ -5,6 +5,7 @@ from random import Random
 
 from tests.simulator.draw_channels import add_channels
 from tests.simulator.draw_nats import add_nats, draw_home_users, is_of_home_users
+from tests.simulator.draw_rare import draw_rare, is_rare
 from tests.simulator.plan import (
     CHUNK,
     HORIZON,
@@ -28,6 +29,9 @@ BLOCKS = 256 * 1024  # bytes of a chunk of four blocks
 
 def draw(seed: int) -> Plan:
     """Draw the plan of one seed."""
+    rare = Random(f"rare {seed}")
+    if is_rare(rare):
+        return draw_rare(seed, rare)
     nats = Random(f"nat {seed}")
     if is_of_home_users(nats):
         return draw_home_users(seed, nats)

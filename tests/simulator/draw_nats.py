@@ -24,6 +24,7 @@ HOME_USERS = 0.12  # part of the seeds in which all machines are behind NATs
 CLAIMERS = 0.25  # part of these with a peer that names victims as peers
 CARRIERS = 0.15  # part of the NATs behind one of a carrier
 STRANGERS = 0.05  # the same of all other plans
+TWO_SHARES = 0.3  # part of these with a second share
 KINDS = [PRESERVING, PRESERVING, PRESERVING, CHANGING, SYMMETRIC]
 LONG = 150.0, 900.0  # seconds for which a sharer has been alone
 
@@ -72,11 +73,22 @@ def draw_home_users(seed: int, rng: Random) -> Plan:
         )
         for number in range(count)
     )
-    size = rng.choice([1, 2, 10, rng.randint(1, 30)]) * CHUNK
     late = rng.choice([0.0, 0.0, rng.uniform(*LONG)])
+    owners = [0, rng.randrange(count)] if rng.random() < TWO_SHARES else [0]
+    shares = tuple(
+        Share(number, owner, (("", _draw_size(rng)),))
+        for number, owner in enumerate(owners)
+    )
     jobs = tuple(
-        Job(m.number, 0, "fetch", late + rng.choice([0.0, 1.0, rng.random() * 15]))
-        for m in machines[1:]
+        Job(
+            m.number,
+            s.number,
+            "fetch",
+            late + rng.choice([0.0, 1.0, rng.random() * 15]),
+        )
+        for s in shares
+        for m in machines
+        if m.number != s.owner
     )
     events: list[Event] = []
     if rng.random() < 0.4:
@@ -87,9 +99,12 @@ def draw_home_users(seed: int, rng: Random) -> Plan:
             events.append(Event(at + rng.choice([0.5, 12.0, 30.0]), end, machine))
     if rng.random() < CLAIMERS:
         events.append(Event(late + rng.random() * 10, "claimer", 0))
-    share = Share(0, 0, (("", size),))
     ordered = tuple(sorted(events, key=lambda each: each.at))
-    return Plan(seed, sites, machines, (share,), jobs, ordered)
+    return Plan(seed, sites, machines, shares, jobs, ordered)
+
+
+def _draw_size(rng: Random) -> int:
+    return rng.choice([1, 2, 10, rng.randint(1, 30)]) * CHUNK
 
 
 def _draw_home(style: float, rng: Random) -> SitePlan:

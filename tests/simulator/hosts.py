@@ -46,9 +46,9 @@ class Host:
     has_liar_beside: bool = False
     """Whether a peer that lies has the same address for other sites."""
     listening: dict[int, Any] = field(default_factory=dict)
-    sockets: dict[tuple[int, Address], Any] = field(default_factory=dict)
-    """The sockets that are connected or dial, by their port and the remote address."""
-    lingering: dict[tuple[int, Address], float] = field(default_factory=dict)
+    sockets: dict[tuple[Address, Address], Any] = field(default_factory=dict)
+    """The sockets that are connected or dial, by their own and the remote address."""
+    lingering: dict[tuple[Address, Address], float] = field(default_factory=dict)
     """Until when the system keeps these of sockets that have closed (TIME_WAIT)."""
 
     @property

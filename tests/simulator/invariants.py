@@ -1,8 +1,8 @@
 """What must hold in every run: at each step, when a job ends, and at the end."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from shoal.channel.downloader import PROOF_TIME
 from shoal.errors import (
     DiskFullError,
     NotFoundError,
@@ -11,6 +11,7 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
 )
+from tests.simulator.copies import Copies
 from tests.simulator.jobs import JobState
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.machine import SimMachine
@@ -31,10 +32,6 @@ SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
 PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
-MAX_COPIES = 1.25  # of a share that its source sends to a crowd that starts together
-MAX_FAST_COPIES = 2.0  # the same of a source that is not the slowest to send
-MAX_TAKEN = 1.5  # copies that such a crowd takes from an origin
-MIN_COPIED = 20  # chunks of a share whose copies are counted
 
 
 class Invariants:
@@ -46,13 +43,9 @@ class Invariants:
         self._doubles: dict[tuple[frozenset[str], SimTransport], float] = {}
         self._last_disturbed = 0.0
         self._reach = Reach(world)
+        self._copies = Copies(world, self._reach)
         self._missing_since: dict[JobState, float] = {}
         self._next_look = 0.0
-
-    def _wanted(self, state: JobState, share: Share) -> set[int]:
-        if state.job.kind == "chunk":
-            return {state.index}
-        return share.chunks_of(state.job.selects)
 
     def _patience(self, state: JobState) -> float:
         """Return the seconds in which a job ends that can reach everything."""
@@ -89,7 +82,7 @@ class Invariants:
                 is_running = state.status == "running"
                 reached = self._reach.of(state) if is_running else None
                 share = self._world.plan.shares[state.job.share]
-                wanted = self._wanted(state, share)
+                wanted = state.wanted(share)
                 if share.open and not wanted <= (reached or set()):
                     reached = None  # which of them it has is not known
                 if self._needs_sizes(state, share):
@@ -162,11 +155,15 @@ class Invariants:
     def _is_misled(self, state: JobState) -> bool:
         """Return True if a target was compared with the sizes of liars only.
 
-        No hash proves the sizes of an open channel.
+        No hash proves the sizes of an open channel. Those of a hash channel are false
+        if the target has other ones, so other servers have time to send theirs.
         """
         since = self._feasible_since.get(state)
-        is_new = since is None or self._world.loop.time() - since < MEETING_TIME
+        now = self._world.loop.time()
+        is_new = since is None or now - since < MEETING_TIME
         share = self._world.plan.shares[state.job.share]
+        if share.open == "hash" and now - state.began_at < PROOF_TIME:
+            return False
         is_target = isinstance(state.error, TargetExistsError) and state.job.seed
         return is_new and is_target and bool(share.open) and self._world.has_liars
 
@@ -225,7 +222,7 @@ class Invariants:
         share = self._world.plan.shares[state.job.share]
         owner = self._world.machines[share.owner]
         damaged = owner.damaged.get(share.number, set())
-        missing = self._wanted(state, share) - machine.stored(share)
+        missing = state.wanted(share) - machine.stored(share)
         quiet = self._world.loop.time() - max(self._last_disturbed, state.began_at)
         return (
             state.job.kind == "fetch"
@@ -279,7 +276,7 @@ class Invariants:
                     self._report(f"{state} did not end after its timeout")
             self._check_failures(machine)
         self._check_dials()
-        self._check_copies()
+        self._copies.check()
 
     def _check_failures(self, machine: SimMachine) -> None:
         if machine.node is not None and not self._world.has_liars:
@@ -298,63 +295,6 @@ class Invariants:
         """Check that nodes which need nothing do not connect again and again."""
         if connects > 2 * len(self._world.machines):
             self._report(f"{connects} connections were made when nothing happened")
-
-    def _check_copies(self) -> None:
-        """Check how many copies a source sent to a crowd that began together."""
-        plan = self._world.plan
-        if plan.events or plan.loss or any(share.open for share in plan.shares):
-            return  # an open channel uses the lines as well
-        for share in plan.shares:
-            states = [
-                state
-                for machine in self._world.machines
-                for state in machine.jobs
-                if state.job.share == share.number
-            ]
-            owner = self._world.machines[share.owner]
-            wanted: set[int] = set()
-            sent = owner.uploaded(share) / share.chunk
-            for state in states:
-                wanted |= self._wanted(state, share)
-                # A chunk with bytes of a file that is left out is not passed on.
-                within = share.chunks_within(state.job.selects)
-                sent -= len(self._wanted(state, share) - within)
-            if len(states) > 1 and len(wanted) >= MIN_COPIED and self._is_crowd(states):
-                copies = sent / len(wanted)
-                self._world.trace("copies", f"{copies:.2f} of {len(wanted)}")
-                if copies > self._most_copies(owner, states):
-                    self._report(
-                        f"m{share.owner} sent {copies:.2f} copies of s{share.number} "
-                        f"to {len(states)} nodes"
-                    )
-                origin = self._world.origins.get(share.number)
-                taken = origin.sent / share.chunk / len(wanted) if origin else 0.0
-                if taken > MAX_TAKEN:
-                    self._report(f"{taken:.2f} copies were taken from an origin")
-
-    def _most_copies(self, owner: SimMachine, states: Iterable[JobState]) -> float:
-        """Return the most copies that a source sends a crowd.
-
-        A source that is faster than its receivers rightly sends more.
-        """
-        rate = owner.spec.limit_up
-        uplinks = [self._world.machines[s.job.machine].spec.limit_up for s in states]
-        is_slowest = rate is not None and all(not up or up >= rate for up in uplinks)
-        return MAX_COPIES if is_slowest else MAX_FAST_COPIES
-
-    def _is_crowd(self, states: Iterable[JobState]) -> bool:
-        """Return True if all began together, ended, and reach each other."""
-        listed = list(states)
-        begun = [state.began_at for state in listed]
-        machines = [self._world.machines[state.job.machine] for state in listed]
-        return (
-            max(begun) - min(begun) < 0.5
-            and all(s.status == "done" and s.job.kind == "fetch" for s in listed)
-            and all(s.job.seed for s in listed)
-            and all(
-                self._reach.can_meet(a, b) for a in machines for b in machines if a != b
-            )
-        )
 
     def on_shared_once(self, machine: SimMachine, share: Share) -> None:
         """Check that a share ended when another node had a copy that cannot be lost."""

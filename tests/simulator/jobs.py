@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.faulty.disk import FaultyDisk
-from tests.simulator.plan import Job
+from tests.simulator.plan import Job, Share
 
 __all__ = ["JobState", "make_folders", "write_file"]
 
@@ -53,6 +53,12 @@ class JobState:
     def is_served(self) -> bool:
         """Return True if what it fetched is served now."""
         return self.result is not None and self.result.share is not None
+
+    def wanted(self, share: Share) -> set[int]:
+        """Return the chunks of its share that it fetches or reads."""
+        if self.job.kind == "chunk":
+            return {self.index}
+        return share.chunks_of(self.job.selects)
 
     def __str__(self) -> str:
         job = self.job

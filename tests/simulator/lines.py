@@ -59,7 +59,7 @@ class SimTransport(MemoryTransport):
         """Have the address `local` at this end, and see the other one as `peer`."""
         super().__init__(protocol, peer)
         self._extra["sockname"] = tuple(local)  # type: ignore[attr-defined]
-        self.key = local.port, peer
+        self.key = local, peer
         self.network = network
         self.process = process
         self.line: Line

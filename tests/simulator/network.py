@@ -45,6 +45,8 @@ class SimPort(Port):
         self.node_id = network.rng.randbytes(16)
         self._shares = {}
         self._uncounted = set()
+        self._asides = {}
+        self._loop = asyncio.get_running_loop()
         self.knocks = KnockMemory()
         self._udp = None
         self.network = network
@@ -59,7 +61,18 @@ class SimPort(Port):
 
     async def aclose(self) -> None:
         """Listen no more."""
+        for port in list(self._asides):
+            self._end_aside(port)
         self.host.listening.pop(self.port, None)
+
+    def _open_aside(self, port: int) -> list[asyncio.Task[None]]:
+        self.host.listening.setdefault(port, self)
+        return []
+
+    def _end_aside(self, port: int) -> None:
+        super()._end_aside(port)
+        if self.host.listening.get(port) is self:
+            del self.host.listening[port]
 
     def dialler(self, keys: Keys) -> Dial:
         """Return a function that connects through the simulated network."""
@@ -72,7 +85,7 @@ class SimPort(Port):
                 self.node_id,
                 factory,
                 knocks=self.knocks,
-                port=self.port,
+                port=self,
             )
 
         return dial

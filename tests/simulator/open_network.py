@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
+from shoal.core.session.events import ChunkRequested, Event
 from shoal.core.session.open_session import OpenServerSession
-from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.handshake import encode_handshake
 from shoal.core.wire.messages import (
     Handshake,

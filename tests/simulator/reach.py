@@ -57,15 +57,10 @@ class Reach:
         """Return True if two nodes can meet, or punch a hole to each other.
 
         That they can if both are found in the DHT and no NAT changes their ports
-        (docs/reach.md). Their listening ports have one connection, so a pair with two
-        shares may have to wait for a third node.
+        (docs/reach.md).
         """
-        if self.can_meet(one, other):
-            return True
-        shares = [share for share in self._world.plan.shares if not share.open]
-        return (
-            len(shares) == 1
-            and self._can_punch(one.host, other.host)
+        return self.can_meet(one, other) or (
+            self._can_punch(one.host, other.host)
             and all(each.spec.finds == "all" for each in (one, other))
         )
 

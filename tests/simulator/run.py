@@ -22,7 +22,6 @@ import shoal.channel.operations
 import shoal.channel.servers
 import shoal.core.crypto.noise
 import shoal.swarm.member
-import shoal.transport.sealed.bound
 import shoal.transport.sealed.port
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
@@ -193,6 +192,8 @@ class World:
         for event in events:
             await self._sleep_until(START + event.at)
             self.events.apply(event)
+        # A job that is done begins again when its machine has started again.
+        await self._sleep_until(START + last)
         deadline = START + last + BOUND
         while self.loop.time() < deadline and not self._is_settled():  # noqa: ASYNC110
             await asyncio.sleep(CHECK_PERIOD)

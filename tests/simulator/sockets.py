@@ -41,6 +41,9 @@ class Dialling(Protocol):
     node_id: bytes
     knocks: KnockMemory
 
+    def factory(self, knock: bytes) -> Factory | None:
+        """Return what makes the connections of a share; None if it is not offered."""
+
 
 DIALLING: ContextVar[tuple[Dialling, bytes]] = ContextVar("dialling")
 """Who dials in this task, and the knock key of the share."""
@@ -82,8 +85,8 @@ class SimSocket:
         """Give its port and remote address free."""
         self.is_closed = True
         sockets = self.owner.host.sockets
-        if sockets.get((self.local.port, self.remote)) is self:
-            del sockets[self.local.port, self.remote]
+        if sockets.get((self.local, self.remote)) is self:
+            del sockets[self.local, self.remote]
 
 
 async def open_socket(network: "Network", port: int, address: Address) -> SimSocket:
@@ -92,7 +95,7 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
     host, loop = owner.host, asyncio.get_running_loop()
     remote = Address(network.resolve(host, address.host), address.port)
     local = Address(source_address(host, remote.host), port or network.next_port())
-    key, now = (local.port, remote), network.time()
+    key, now = (local, remote), network.time()
     if key in host.sockets or host.lingering.get(key, now) > now:
         raise OSError(EADDRNOTAVAIL, "Cannot assign requested address")
     sock = SimSocket(network, owner, knock, local, remote, loop.create_future())
@@ -147,7 +150,7 @@ def _arrive(sock: SimSocket, seen: Address, host: Host, at: Address) -> None:
     """Let a SYN arrive at a host: it meets a socket that dials, or a listening port."""
     if not sock.is_dialling:
         return
-    network, key = sock.network, (at.port, seen)
+    network, key = sock.network, (at, seen)
     other = host.sockets.get(key)
     delay = host.latency + sock.owner.host.latency
     if isinstance(other, SimSocket) and other.is_dialling:
@@ -188,6 +191,7 @@ class SimKnocking:
         factory: Factory,
         outcome: "asyncio.Future[Any]",
         threads: object,
+        on_unopened: object = None,
     ) -> None:
         self.address = address
         self.handshake = handshake
@@ -228,6 +232,13 @@ class SimKnocking:
             self._sock.is_closed = True  # the line has the addresses now
         if not self._outcome.done():
             self._outcome.set_result(protocol)
+
+    def turn(self, error: PeerError) -> None:
+        """Report that the connection has become one for another share."""
+        if self._sock is not None:
+            self._sock.is_closed = True
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
 
     def _hung_up(self) -> PeerError:
         return PeerError(f"{self.address} hung up: it seems not to have this share")
@@ -271,7 +282,8 @@ def _cross(one: SimSocket, other: SimSocket) -> None:
             if found is not None:
                 greeted[id(end)] = found
     if one.knock != other.knock:
-        return  # each awaits the answer of a peer in another share
+        _cross_shares(one, other)
+        return
     clients = [each for each in ends if each.handshake.is_client]
     if len(greeted) < len(ends) or len(clients) != 1:
         names = f"{one.process.name} and {other.process.name}"
@@ -279,6 +291,32 @@ def _cross(one: SimSocket, other: SimSocket) -> None:
         return
     client, server = (one, other) if clients[0] is one.knocking else (other, one)
     _connect_crossed(client, server, greeted)
+
+
+def _cross_shares(one: SimSocket, other: SimSocket) -> None:
+    """Connect two sockets that dialled each other for two shares, if both have both.
+
+    The handshake is left out.
+    """
+    factories = [one.owner.factory(other.knock), other.owner.factory(one.knock)]
+    if None in factories or one.knocking is None or other.knocking is None:
+        return  # each awaits the answer of a peer in another share
+    ours, theirs = one.knocking.handshake.knock, other.knocking.handshake.knock
+    client, server = (one, other) if ours < theirs else (other, one)
+    near, far = client.knocking, server.knocking
+    assert near is not None
+    assert far is not None
+    accept = server.owner.factory(client.knock)
+    assert accept is not None
+    problem = PeerError(f"{far.address} dialled us at the same time, for another share")
+    try:
+        made = client.network.join(client, server.owner, accept, near.factory)
+    except PeerError as error:
+        near.fail(error)
+        far.fail(problem)
+    else:
+        near.succeed(made)
+        far.turn(problem)
 
 
 def _connect_crossed(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import TargetExistsError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.filestore import FileStore

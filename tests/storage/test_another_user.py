@@ -11,13 +11,12 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.link import Link
 from shoal.errors import ForbiddenError
 from shoal.storage.background import note_background, running_in_background
-from shoal.storage.block_file import LEAST_CHUNKS, BlockFolder
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import opened_own
-from shoal.storage.shared.hash_cache import HashCache
-from shoal.storage.shared.secret import user_secret
+from shoal.storage.disk.own_folders import opened_own
+from shoal.storage.home import user_secret
+from shoal.storage.shared.hash_cache import LEAST_CHUNKS, BlockFolder, HashCache
 from tests.helpers.requirements import require
 
 KEY = bytes(range(32))

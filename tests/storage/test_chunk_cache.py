@@ -34,6 +34,16 @@ def test_the_least_recently_read_chunk_is_removed_first() -> None:
     assert cache.look(1) is None
 
 
+def test_a_chunk_that_another_thread_looked_at_counts_as_read() -> None:
+    cache, removed = cache_of(30)
+    fill(cache, 0, 1, 2)
+    assert cache.peek(0, 0) == (0, bytes(10))
+    assert cache.peek(9, 0) is None
+    fill(cache, 3, 4)
+    assert removed == [1, 2]
+    assert cache.peek(1, 0) is None
+
+
 def test_a_pinned_chunk_is_not_removed() -> None:
     cache, removed = cache_of(20)
     cache.pin(0)
@@ -136,6 +146,13 @@ def test_a_chunk_replaces_its_blocks() -> None:
     # Four blocks are left to fill up to five: the old ones do not count any more.
     cache.put_blocks(Run(1, 0, 1), run_data(Run(1, 0, 1)))
     assert cache.look(0) is not None
+
+
+def test_a_block_is_found_by_its_number_in_the_chunk() -> None:
+    cache = ChunkCache(LARGE, lambda index: None)
+    cache.put_blocks(Run(1, 2, 1), run_data(Run(1, 2, 1)))
+    assert cache.peek(1, 2) == (2 * BLOCK_SIZE, run_data(Run(1, 2, 1)))
+    assert cache.peek(1, 1) is None
 
 
 def test_the_blocks_read_least_recently_are_removed_chunk_by_chunk() -> None:

@@ -14,16 +14,15 @@ from shoal.node.node import Node
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.system import translate
-from shoal.swarm.operations import SealedShare
+from shoal.swarm.share import SealedShare
 from tests.helpers.fetching import here
 
 BLOCK = 65_536
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    return tmp_path / "home/shoal"
+def home(own_home: Path) -> Path:
+    return own_home
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shoal.core.limits import INTRODUCTION_PERIOD
+from shoal.core.dials import INTRODUCTION_PERIOD
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_UNPROVEN
 from shoal.core.wire.sealed_messages import MAX_PEERS, Hello, Peers

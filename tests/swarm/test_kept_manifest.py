@@ -15,6 +15,8 @@ from tests.helpers.web_origin import web_origin
 
 CHUNK = 16_384
 COUNT = 24
+pytestmark = pytest.mark.usefixtures("own_home")
+
 HOLDING = make_holding(COUNT * CHUNK)
 DATA = b"".join(HOLDING.chunk(index) for index in range(COUNT))
 
@@ -29,11 +31,6 @@ class HasSome(Holder):
     @property
     def bitfield(self) -> bytes:
         return HOLDING.some(self._some)
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
 
 
 def entries(folder: Path) -> list[Path]:
@@ -62,6 +59,14 @@ async def fetch_some(out: Path, some: range) -> None:
     assert not left(out.parent, out.name)
 
 
+async def fetch_rest(out: Path) -> None:
+    """Fetch to `out` from an origin alone, which has no manifest."""
+    async with web_origin({"data": DATA}) as web:
+        settings = replace(here(), origins=(web.url + "data",))
+        async with Node(settings) as node:
+            await node.fetch(HOLDING.link, out, timeout=10)
+
+
 @pytest.mark.parametrize("kept_in", ["staging folder", "catalogue"])
 async def test_an_unfinished_download_resumes_from_an_origin_alone(
     kept_in: str, tmp_path: Path
@@ -74,10 +79,7 @@ async def test_an_unfinished_download_resumes_from_an_origin_alone(
     else:
         (kept,) = left(tmp_path, ".out.shoal-*/manifest")
         kept.unlink()
-    async with web_origin({"data": DATA}) as web:
-        settings = replace(here(), origins=(web.url + "data",))
-        async with Node(settings) as node:
-            await node.fetch(HOLDING.link, out, timeout=10)
+    await fetch_rest(out)
     assert out.read_bytes() == DATA
 
 
@@ -124,10 +126,7 @@ async def test_a_download_without_a_chunk_keeps_the_manifest(tmp_path: Path) -> 
         fetching.cancel()
         await asyncio.wait([fetching])
     assert not left(tmp_path, ".out*")
-    async with web_origin({"data": DATA}) as web:
-        settings = replace(here(), origins=(web.url + "data",))
-        async with Node(settings) as node:
-            await node.fetch(HOLDING.link, out, timeout=10)
+    await fetch_rest(out)
     assert out.read_bytes() == DATA
 
 

@@ -13,6 +13,7 @@ from shoal.core.wire.sealed_messages import (
     Have,
     Hello,
     SealedMessage,
+    Want,
 )
 from tests.helpers.holder import Passive, Talk, holding_of
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
@@ -97,3 +98,39 @@ async def test_other_pieces_end_the_connection(
         peer.send(*messages)
         await asyncio.sleep(1)
         assert peer.is_lost
+
+
+@virtual_time
+async def test_work_on_all_chunks_counts_as_many_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with memory_net() as net:
+        member, peer = connect(net)
+        peer.send(HELLO, BitfieldPiece(bytes(MAX_BITFIELD)))
+        peer.send(BitfieldPiece(bytes(len(FULL) - MAX_BITFIELD)))
+        await asyncio.sleep(1)
+        (seen,) = member.swarm.peers
+        added: list[float] = []
+        monkeypatch.setattr(seen.connection.message_limit, "add", added.append)
+        few = Have([(2 * index, 1) for index in range(128)])
+        many = Have([(10_000, 5_000)])
+        peer.send(few, many, many)
+        await asyncio.sleep(1)
+        whole = COUNT / 16_384
+        assert added == pytest.approx([2, 1 / 64 + whole, 1 / 64 + 50 + whole])
+
+
+@virtual_time
+async def test_a_peer_may_want_all_of_very_many_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with memory_net() as net:
+        member, peer = connect(net)
+        peer.send(HELLO, FIRST, LAST)
+        # One chunk after the other would take seconds and gigabytes.
+        monkeypatch.setattr(Bitfield, "add_run", None)
+        peer.send(Want([(0, COUNT)]))
+        await asyncio.sleep(1)
+        (seen,) = member.swarm.peers
+        assert seen.wanted is not None
+        assert seen.wanted.is_complete

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shoal.core.limits import INTRODUCTION_PERIOD
+from shoal.core.dials import INTRODUCTION_PERIOD
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import Hello, Meeting
 from shoal.swarm.introductions import MAX_MEETINGS, arrange_meeting

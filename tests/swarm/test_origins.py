@@ -10,7 +10,7 @@ import pytest
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.stall import ORIGIN_LIARS_TIME
+from shoal.core.report.stall_timer import ORIGIN_LIARS_TIME
 from shoal.core.schedule.origin_requests import FETCH_TIME
 from shoal.core.wire.sealed_messages import Hello, OriginFetch
 from shoal.errors import (

@@ -9,8 +9,9 @@ from shoal.core.names.address import Address
 from shoal.core.report.events import Notice, PeerJoined
 from shoal.core.wire.sealed_messages import Hello, Peers
 from shoal.errors import PeerError, RelayError
-from shoal.swarm.relays import DIRECT_TIME, REST, Meet, Relays
+from shoal.swarm.relays import REST, Meet, Relays
 from shoal.transport.sealed.proven import Factory, ProvenPeer
+from shoal.transport.sealed.relay import DIRECT_TIME
 from tests.helpers.holder import Passive, Talk
 from tests.helpers.memory_net import Member, MemoryTransport, memory_net
 from tests.helpers.memory_peers import HOLDING, MANIFEST, fetch, source, talk_to

@@ -27,9 +27,8 @@ CHUNK = 16_384
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    return tmp_path / "home/shoal"
+def home(own_home: Path) -> Path:
+    return own_home
 
 
 @pytest.fixture

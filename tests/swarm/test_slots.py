@@ -4,13 +4,12 @@ import asyncio
 
 import pytest
 
-from shoal.core import places
-from shoal.core.limits import ARRIVAL_BURST
+from shoal.core import host_limits, places
+from shoal.core.host_limits import ARRIVAL_BURST
 from shoal.core.places import MAX_CONNECTIONS, places_of
 from shoal.core.send_budget import SLOW_TIME, WATCH_PERIOD
 from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from shoal.errors import PeerError
-from shoal.swarm import connections
 from shoal.swarm.connections import MAX_IDLE_PER_ADDRESS, USE_TIME
 from tests.helpers.holder import Chunk, Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
@@ -171,7 +170,7 @@ async def test_a_share_of_very_many_chunks_has_fewer_places(
 async def test_peers_with_large_bitfields_arrive_more_slowly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "ARRIVAL_CHUNKS", CONTENT.count / 128)
+    monkeypatch.setattr(host_limits, "ARRIVAL_CHUNKS", CONTENT.count / 128)
     async with memory_net() as net:
         seed = source(net).begin()
         for _ in range(int(ARRIVAL_BURST) // 128):

@@ -104,6 +104,16 @@ def test_a_code_ends_after_the_time_of_code_for(
         assert ended.code == 3
 
 
+def test_a_time_of_codes_in_a_variable_makes_no_code(
+    namespace: Namespace, source: Path
+) -> None:
+    env = {**NETWORK, "SHOAL_CODE_FOR": "1h"}
+    with shoal("share", source, ns=namespace, env=env) as program:
+        program.wait_line("Ctrl-C", stream="err")
+        program.send(signal.SIGINT)
+        assert program.finish().stdout.count(b"\n") == 1
+
+
 def test_with_once_share_ends_after_the_receiver_of_the_code(
     namespace: Namespace, source: Path, tmp_path: Path
 ) -> None:

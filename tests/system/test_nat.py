@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import link_of
-from tests.helpers.netns import Namespace, join_by_veth
+from tests.helpers.netns import Namespace, join_by_veth, join_home
 from tests.helpers.programs import shoal
 from tests.helpers.requirements import require
 
@@ -35,14 +35,7 @@ def behind_a_nat() -> Iterator[tuple[Namespace, Namespace, str]]:
     with Namespace() as sharer, Namespace() as router, Namespace() as home:
         # Addresses of the internet, as far as these namespaces know.
         public, _ = join_by_veth(sharer, router, subnet="11.0.0")
-        router.run("ip", "link", "add", "h0", "type", "veth", "peer", "name", "h1")
-        router.run("ip", "link", "set", "h1", "netns", str(home.pid))
-        router.run("ip", "addr", "add", "192.168.9.1/24", "dev", "h0")
-        router.run("ip", "link", "set", "h0", "up")
-        home.run("ip", "addr", "add", "192.168.9.2/24", "dev", "h1")
-        home.run("ip", "link", "set", "h1", "up")
-        home.run("ip", "route", "replace", "default", "via", "192.168.9.1")
-        router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        join_home(router, home)
         router.run("sh", "-c", f"echo '{_NAT}' | nft -f -")
         yield sharer, home, public
 

@@ -1,7 +1,10 @@
 """Origins from the command line, with a real nginx, as in docs/tasks/origin.md."""
 
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +16,7 @@ import pytest
 from shoal.core.names.link import Link
 from tests.conftest import MakeFile
 from tests.helpers.certificate import local_context
-from tests.helpers.commands import free_port, link_of, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, free_port, link_of, peer_of, run, share
 from tests.helpers.folders import list_folder
 from tests.helpers.netns import Namespace
 from tests.helpers.nginx import missing_nginx, nginx
@@ -28,6 +31,16 @@ SIZE = 16 * 1024 * 1024
 RATE = 10_000_000  # bytes per second that the origin allows
 CHUNK = 65_536
 LINK = str(Link(bytes(32)))
+_SHARE = """
+import asyncio, sys, shoal
+async def main(path, url):
+    async with shoal.Node() as node:
+        await node.share(path, origins=[url])
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 @pytest.fixture
@@ -289,3 +302,30 @@ def test_invalid_uses_of_origins_exit_with_code_2(
         code, out, err = program.finish()
     assert (code, out) == (2, b"")
     assert message in err
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp", "sftp", "s3"])
+def test_an_origin_that_never_answers_does_not_delay_the_end(
+    scheme: str, make_file: MakeFile
+) -> None:
+    """Libraries for some protocols wait in a thread, without a limit.
+
+    A program with an event loop of its own waits at its end for the threads of the loop
+    and of `concurrent.futures`; the command does not.
+    """
+    path = make_file(CHUNK, 3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"{scheme}://ann:secret@{host}/{path.name}"
+        env = {}
+        if scheme == "s3":
+            url = f"s3://bucket/{path.name}"
+            env = {"AWS_ENDPOINT_URL": f"http://{host}", "AWS_ACCESS_KEY_ID": "a"}
+            env["AWS_SECRET_ACCESS_KEY"] = "b"
+        argv = [sys.executable, "-c", _SHARE, str(path), url]
+        with Program(argv, env={**os.environ, **LOOPBACK, **env}) as sharing:
+            connection, _ = silent.accept()
+            with connection:
+                sharing.send(signal.SIGINT)
+                assert sharing.finish().stdout == b"interrupted\n"

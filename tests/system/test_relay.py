@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.names.link import parse_link
+from shoal.core.names.link import Link, parse_link
 from tests.helpers.capture import destinations
-from tests.helpers.commands import link_of
+from tests.helpers.commands import code_of, link_of
 from tests.helpers.nats import Home, Internet, Nat, missing_nats
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
@@ -98,6 +98,39 @@ def test_no_relay_is_used_while_another_way_works(source: Path) -> None:
         assert world.run(other, *get).finish(30).code == 0
         sent_to = destinations(world.end_capture())
     assert (one.address in sent_to, other.address in sent_to) == (True, False)
+
+
+def test_a_code_leads_to_the_link_and_the_files_through_a_relay(source: Path) -> None:
+    with World(source.parent) as world:
+        one, other = (world.net.add_home(Nat.SYMMETRIC) for _ in range(2))
+        relay = ("--relay", world.relay_at)
+        code = code_of(world.run(one, "share", source, "--code", *relay))
+        out = source.with_name("out")
+        words = ("get", code, "-o", out, *relay, "--timeout", 4)
+        ended = world.run(other, *words).finish(30)
+        assert ended.code == 0, ended.stderr
+        assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["info", "cat"])
+def test_a_short_timeout_leaves_time_for_a_relay(command: str, source: Path) -> None:
+    with World(source.parent) as world:
+        one, other = (world.net.add_home(Nat.SYMMETRIC) for _ in range(2))
+        link = link_of(world.run(one, "share", source, "--relay", world.relay_at))
+        ended = world.run(other, command, link, "--timeout", 4).finish(30)
+        assert ended.code == 0, ended.stderr
+        if command == "cat":
+            assert ended.stdout == source.read_bytes()
+
+
+def test_the_message_names_the_relay_that_was_tried(source: Path) -> None:
+    with World(source.parent) as world:
+        home = world.net.add_home(Nat.SYMMETRIC)
+        link = f"{Link(bytes(32))}"
+        words = ("get", link, "--relay", world.relay_at, "--timeout", 1)
+        ended = world.run(home, *words).finish(30)
+        assert ended.code == 3
+        assert f"No peer came to the relay {world.relay_at}, either" in ended.stderr
 
 
 @pytest.mark.long

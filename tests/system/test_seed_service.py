@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cli import run as run_here
+from shoal.cli import service
 from tests.helpers.commands import LOOPBACK, free_port, run
 from tests.helpers.process import Program
 
@@ -46,6 +47,8 @@ def test_seed_follows_the_catalogue(tmp_path: Path, user: dict[str, str]) -> Non
         words = (link, "-o", tmp_path / "copy", "--peer", f"127.0.0.1:{start['port']}")
         with run("get", *words) as get:
             assert get.finish().code == 0
+        left = json.loads(seed.wait_line('"left"', stream="out").string)
+        assert (left["event"], left["link"]) == ("peer", link)
         with run("forget", path, env=user) as forget:
             assert forget.finish().code == 0
         left = json.loads(seed.wait_line('"unlisted"', stream="out").string)
@@ -151,13 +154,14 @@ def test_a_systemd_unit_is_installed_and_removed(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.toml").touch()
     monkeypatch.setenv("SHOAL_CONFIG", "here.toml")
-    assert install(monkeypatch, "--install", "--http", "127.0.0.1:80%$", "-q") == 0
+    assert install(monkeypatch, "--install", "--http", "127.0.0.1:80", "-q") == 0
     unit = tmp_path / "con fig/systemd/user/shoal-seed.service"
     text = unit.read_text()
-    assert f'"{sys.executable}" "-m" "shoal" "seed" "--http" "127.0.0.1:80%%$$"' in text
+    assert f'"{sys.executable}" "-m" "shoal" "seed" "--http" "127.0.0.1:80"' in text
     assert 'Environment="SHOAL_PORT=4001"\n' in text
     assert f'Environment="SHOAL_CONFIG={tmp_path}/here.toml"\n' in text
     assert "secret" not in text
+    assert 'ExecStart="/50%%/$$HOME"' in service._unit(["/50%/$HOME"])
     assert unit.stat().st_mode & 0o077 == 0
     verify = ["systemd-analyze", "--user", "--man=no", "verify", str(unit)]
     checked = subprocess.run(verify, capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from shoal.core.crypto.hashes import BLOCK_SIZE, block_digests, chunk_digest
 from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.session.session import BlocksReceived
+from shoal.core.session.events import BlocksReceived
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.transfer.block_fetcher import MAX_RUN, BlockFetcher
 from tests.helpers.resources import make_resources

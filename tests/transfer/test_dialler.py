@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from shoal.core.bans import BAN_TIME
-from shoal.core.limits import DIAL_BURST, DIAL_RATE, MAX_PUNCHES, DialPace
+from shoal.core.dials import DIAL_BURST, DIAL_RATE, MAX_PUNCHES, DialPace
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError

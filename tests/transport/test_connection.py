@@ -11,8 +11,8 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
+from shoal.core.session.events import ChunkRequested, Event
 from shoal.core.session.open_session import OpenServerSession
-from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.messages import Request, encode_frame, encode_varint
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
 from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection

@@ -20,7 +20,7 @@ from shoal.node.node import Node
 
 if TYPE_CHECKING:
     from shoal.swarm.fetch import FetchResult
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["BlockingShare", "fetch", "open", "share"]
 

@@ -26,7 +26,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.report.stall import DownloadState
-from shoal.core.session.session import ChunkReceived, Event, InfoReceived
+from shoal.core.session.events import ChunkReceived, Event, InfoReceived
 from shoal.core.wire.handshake import Offer
 from shoal.errors import (
     LyingPeerError,

@@ -11,8 +11,9 @@ from collections import deque
 from shoal.channel.servers import Server, Servers
 from shoal.core.manifest.chunks import check_index
 from shoal.core.names.channel_id import Channel
-from shoal.core.report.stall import DownloadState, StallTimer
-from shoal.core.session.session import ChunkReceived, Event, InfoReceived
+from shoal.core.report.stall import DownloadState
+from shoal.core.report.stall_timer import StallTimer
+from shoal.core.session.events import ChunkReceived, Event, InfoReceived
 from shoal.errors import LyingPeerError, UsageError
 from shoal.resources import Resources
 

@@ -14,8 +14,8 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import Owner, most_crowded
 from shoal.core.report.events import Notice
+from shoal.core.session.events import ChunkRequested, Event
 from shoal.core.session.open_session import OpenServerSession
-from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
+from shoal.core.session.events import Event, OfferReceived
 from shoal.core.session.open_session import OpenClientSession
-from shoal.core.session.session import Event, OfferReceived
 from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError, first_error
 from shoal.resources import Resources

@@ -65,7 +65,6 @@ _COMMANDS = {
 }
 _MODULES = {
     **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
-    "stop": "background",
     "list": "listing",  # a module `list` would hide the type in this one
     **dict.fromkeys(("forget", "clean"), "remembered"),
 }
@@ -91,6 +90,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
+        if not word:
+            ctx.fail("The name of the command is empty")
         if word not in _COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"There is no command {word[:40]}{nearest(word, _COMMANDS)}")
         return super().resolve_command(ctx, args)

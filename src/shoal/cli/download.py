@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shoal.cli.options import fields_of, refuse_in_channel
+from shoal.cli.options import fields_of
 from shoal.cli.page import ShowOnPage
 from shoal.errors import UsageError
 
@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.core.report.events import DownloadEvent
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
-__all__ = ["NOT_IN_CHANNELS", "facts_of", "get_open", "get_sealed"]
-
-NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin", "http", "metrics")
-"""Options of `get` that open channels do not have."""
+__all__ = ["facts_of", "get_open", "get_sealed", "target_of_channel"]
 
 
 async def get_sealed(
@@ -55,23 +52,9 @@ async def get_open(
     """Download a channel; return the target and, with `--seed`, what serves it."""
     from shoal.cli.progress import Reporter
 
-    refuse_in_channel(options, *NOT_IN_CHANNELS)
-    if options["out"]:
-        target = Path(options["out"])
-    elif options["folder"] is not None:
-        safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
-        target = Path(options["folder"]) / safe
+    target = target_of_channel(channel, options)
+    if options["out"] is None:
         _make_folder(options["folder"])
-    else:
-        if channel.is_hash:
-            raise UsageError(
-                f"{channel.id} is the id of an open channel, which gives its file no "
-                "name; name the file to write with -o OUT."
-            )
-        raise UsageError(
-            f"{channel.id[:40]!r} is not a link, which begins with `shoal:`; copy the "
-            "link again. If it is the name of an open channel, add -o OUT."
-        )
     with Reporter(output, target.name) as reporter:
         share = await node.fetch_open(
             channel,
@@ -84,9 +67,34 @@ async def get_open(
     return target, share
 
 
+def target_of_channel(channel: "Channel", options: dict[str, Any]) -> Path:
+    """Return where to write a channel to, which has no name for a file.
+
+    Raises `UsageError`.
+    """
+    if options["out"] is not None:
+        return Path(options["out"])
+    if options["folder"] is not None:
+        safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
+        return Path(options["folder"]) / safe
+    if channel.is_hash:
+        raise UsageError(
+            f"{channel.id} is the id of an open channel, which gives its file no "
+            "name; name the file to write with -o OUT."
+        )
+    if channel.id[:4].isdecimal():
+        what = "a code, which is a number and three words; enter all of it."
+    else:
+        what = "a link, which begins with `shoal:`; copy the link again."
+    raise UsageError(
+        f"{channel.id[:40]!r} is not {what} If it is the name of an open channel, add "
+        "-o OUT."
+    )
+
+
 def _make_folder(folder: str) -> None:
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import make_directories
+    from shoal.storage.disk.own_folders import make_directories
 
     make_directories(Disk(), Path(os.path.abspath(folder)), is_private=False)
 

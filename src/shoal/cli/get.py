@@ -3,22 +3,19 @@
 import asyncio
 import shlex
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from shoal.cli.download import NOT_IN_CHANNELS, facts_of, get_open, get_sealed
-from shoal.cli.options import (
-    Command,
-    read_link,
-    refuse_in_channel,
-)
+from shoal.cli.download import facts_of, get_open, get_sealed, target_of_channel
+from shoal.cli.options import Command, read_link, warn_of_channel
 from shoal.cli.output import printable, write_message
 from shoal.cli.page import open_page
 from shoal.cli.wanted import Wanted, complete_code, complete_word
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import (
     NotFoundError,
     ShoalError,
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from shoal.core.names.channel_id import Channel
     from shoal.core.names.link import Link
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["get"]
 
@@ -51,7 +48,7 @@ def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
 
     LINK is a link, a code (also with spaces) or the id of an open channel. It may be -
     to read it from standard input, and may be left out if SHOAL_LINK is set. With PATH,
-    only that file of a folder is downloaded, as a file. Run the same command again to
+    only that file of a shared folder is downloaded. Run the same command again to
     resume an interrupted download.
 
     \b
@@ -65,17 +62,18 @@ def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
     from shoal.cli.runner import run_command
 
     _prefer_given(options)
-    _check_options(options)
     if options["input_file"] is not None:
         _check_many(link, options)
         from shoal.cli.get_many import get_many, read_links
 
         links = read_links(options["input_file"])
+        _check_channels(links.values(), options)
         run_command(get_many(links, options), on_interrupt=_again(options))
         return
     if link is None:
         raise click.UsageError("Missing argument 'LINK'.", click.get_current_context())
     wanted = Wanted((read_link(link), *words))
+    _check_one(wanted, options)
     if options["out"] == "-":
         run_command(_stream(wanted, options))
         return
@@ -145,25 +143,31 @@ def _prefer_given(options: dict[str, Any]) -> None:
         options["folder" if given == ["out"] else "out"] = None
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    if options["out"] is not None and options["folder"] is not None:
-        raise UsageError("-o names the target and -C its folder; give one of them.")
-    if options["out"] == "":
-        raise UsageError("The target after -o is empty; give the path to write to.")
-    is_more = options["json"] or options["seed"] or options["seed_for"] is not None
-    if options["out"] == "-" and is_more:
-        raise UsageError(
-            "-o - writes the bytes themselves; leave out --json and --seed."
-        )
-
-
 def _check_many(link: str | None, options: dict[str, Any]) -> None:
-    """Refuse what cannot be together with `-i`; raises `UsageError`."""
+    """Raise `UsageError` for what means nothing beside `-i`."""
     source = click.get_current_context().get_parameter_source("link")
     if link is not None and source == ParameterSource.COMMANDLINE:
-        raise UsageError("-i reads the links from a file; leave out LINK.")
-    if options["out"] is not None:
-        raise UsageError("-o names the target of one link; with -i, use -C.")
+        refuse_meaningless(options, Case.LINK)
+    options["out"] = None  # from a variable or the file
+
+
+def _check_one(wanted: Wanted, options: dict[str, Any]) -> None:
+    """Raise `UsageError` for what means nothing for this download."""
+    if options["out"] == "-":
+        refuse_meaningless(options, Case.STDOUT)
+    elif wanted.channel is not None:
+        target_of_channel(wanted.channel, options)
+    if wanted.path is not None:
+        refuse_meaningless(options, Case.ONE_FILE)
+    _check_channels([wanted], options)
+
+
+def _check_channels(wanted: Iterable[Wanted], options: dict[str, Any]) -> None:
+    """Raise `UsageError` for what means nothing for open channels; warn of them."""
+    for each in wanted:
+        if each.channel is not None:
+            refuse_meaningless(options, Case.CHANNEL)
+            warn_of_channel(each.channel)
 
 
 async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
@@ -182,7 +186,7 @@ async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
     ):
         share = await wanted.find(node, output)
         if isinstance(share, Channel):
-            blocks = _blocks_of_channel(node, share, output, options)
+            blocks = _blocks_of_channel(node, share, output)
         else:
             show(share)
             blocks = _blocks_of_file(node, share, wanted.path)
@@ -217,11 +221,10 @@ async def _blocks_of_file(
 
 
 async def _blocks_of_channel(
-    node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
+    node: "Node", channel: "Channel", output: "Output"
 ) -> AsyncGenerator[bytes, None]:
     from shoal.cli.progress import Reporter
 
-    refuse_in_channel(options, *NOT_IN_CHANNELS)
     with Reporter(output, channel.id) as reporter:
         stream = node.stream_open(channel, on_progress=reporter.on_event)
         async with aclosing(stream) as blocks:

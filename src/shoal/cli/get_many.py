@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
     from shoal.core.names.link import Link
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["get_many", "read_links"]
 
@@ -95,7 +95,9 @@ async def get_many(wanted: dict[str, Wanted], options: dict[str, Any]) -> None:
             output.say(f"Sharing {what}; press Ctrl-C to stop.")
             try:
                 async with asyncio.timeout(options["seed_for"]):
-                    await report_until_cancelled(node, output, batch.served, what)
+                    await report_until_cancelled(
+                        node, output, batch.served, what, batch.link_of
+                    )
             except TimeoutError:
                 output.say("The time of --seed-for is over.")
                 await node.aclose()
@@ -123,6 +125,7 @@ class _Batch:
         self._show = show
         self._count = count
         self._stays = stays
+        self._texts: dict[int, str] = {}  # of the links, by what serves them
         self._claimed: dict[str, bytes] = {}  # the ids of shares, by the target
         self._done = 0
         self._failed = 0
@@ -145,6 +148,7 @@ class _Batch:
             output.result(str(target), event="downloaded", **facts)
             if served is not None:
                 self.served.append(served)
+                self._texts[id(served)] = text
 
     async def _get(
         self, wanted: Wanted, output: Output
@@ -177,6 +181,10 @@ class _Batch:
                 f"{name} is also the name of what another of the links has; download "
                 "one of them with -o OUT."
             )
+
+    def link_of(self, share: "SealedShare") -> str:
+        """Return the link or code in the file that a share comes from."""
+        return self._texts[id(share)]
 
     @property
     def line(self) -> Line:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from shoal.cli.live import size_of_terminal
 from shoal.cli.options import Command
-from shoal.cli.output import Output, printable, writing_output
+from shoal.cli.output import Output, printable, size_of_terminal, writing_output
 from shoal.cli.status import Style, shorten
 from shoal.core.report.units import format_size
 
@@ -32,15 +31,17 @@ def list_(**options: Any) -> Coroutine[None, None, None] | None:
 
     Each line has the size, how much of it is there, the name, the path and
     the link. A selection is a copy of only the files that --include and --exclude
-    selected. With --watch, a terminal shows the list without links, up to date.
+    selected. With --watch, a terminal shows the list without links and keeps it
+    up to date.
 
     \b
     shoal list
     shoal list --watch
     shoal list --json
     """
-    from shoal.storage.catalogue import Catalogue, user_home
+    from shoal.storage.catalogue import Catalogue
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     disk = Disk()
     listing = _Listing(Catalogue.of_home(user_home(), disk), disk)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from shoal.cli.output import Line, Output
+from shoal.cli.output import Line, Output, size_of_terminal
 from shoal.cli.status import Status, Style, render
 
 __all__ = [
@@ -22,28 +22,16 @@ __all__ = [
     "TerminalLine",
     "erase_shown",
     "show_line",
-    "size_of_terminal",
 ]
 
 LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
 RESIZE_PERIOD = 0.1  # seconds between looks at the width of the terminal
 DRAW_PERIOD = 0.05  # seconds between two drawings
 MIN_WIDTH = 2  # columns that are assumed at least
-USUAL_SIZE = (80, 24)  # columns and lines of a terminal that does not tell
 _CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot redraw a line
 _ERASE = "\r\x1b[J"
 _BEFORE, _AFTER = "\x1b[?7l" + _ERASE, "\r\x1b[?7h"
 _UNICODE = "━─·…"  # what a line is drawn with
-
-
-def size_of_terminal(fd: int) -> os.terminal_size:
-    """Return the size of a terminal; raises `OSError` if it was closed.
-
-    A serial line, or the terminal of a container, may say 0 for what it does not know.
-    """
-    found = os.get_terminal_size(fd)
-    columns, lines = (a or b for a, b in zip(found, USUAL_SIZE, strict=True))
-    return os.terminal_size((columns, lines))
 
 
 _shown: "TerminalLine | None" = None  # the line on this process's terminal

@@ -1,6 +1,7 @@
 """Make click options from the table of options, and settings from their values."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from shoal import __version__
+from shoal.config.combinations import refuse_meaningless
 from shoal.config.kinds import COLOR, COLORS, COUNT, FLAG, PATH
 from shoal.config.options import EVERY, OPTIONS, Option, options_of
 from shoal.config.values import Defaults, nearest, resolve
@@ -31,11 +33,11 @@ __all__ = [
     "options_behind_command",
     "read_link",
     "read_share",
-    "refuse_in_channel",
     "settings_from",
     "settle_counts",
     "unknown_option",
     "version_option",
+    "warn_of_channel",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,12 +94,24 @@ class Command(click.Command):
             for name, value in ctx.params.items()
             if source(name) == ParameterSource.COMMANDLINE
         }
+        for option in self._options:
+            _check_filled(option, given.get(option.keyword))
         # A file that is read again later must not come before these.
         ctx.params["given"] = given
         ctx.params |= resolve(
             self._options, given, Defaults.load(), lambda option: option.flag
         )
+        refuse_meaningless(ctx.params)
         return super().invoke(ctx)
+
+
+def _check_filled(option: Option, value: object) -> None:
+    """Raise `UsageError` for an empty value, as from an unset variable of a shell."""
+    values = value if isinstance(value, tuple) else (value,)
+    may_be_empty = option.kind is COUNT or option.metavar.startswith("[")
+    if "" in values and not may_be_empty:
+        flag = option.short or option.flag
+        raise UsageError(f"The value of {flag} is empty; write one, or leave it out.")
 
 
 def version_option(command: F) -> F:
@@ -116,13 +130,6 @@ def settings_from(options: Mapping[str, Any]) -> "Settings":
     from shoal.config.settings import Settings
 
     return Settings(**fields_of(Settings, options))
-
-
-def refuse_in_channel(options: Mapping[str, Any], *names: str) -> None:
-    """Raise `UsageError` if an option is set that open channels do not have."""
-    for option in OPTIONS:
-        if option.name in names and options[option.keyword]:
-            raise UsageError(f"{option.flag} is not for open channels; leave it out.")
 
 
 def link_argument(function: F) -> F:
@@ -154,12 +161,7 @@ def read_link(text: str) -> str:
 
 
 def read_share(text: str) -> "Link | Channel":
-    """Return what an argument names; of a named channel, say that it is one.
-
-    That is said before anything else, because a mistyped link may become such a name.
-    Raises `UsageError`.
-    """
-    from shoal.cli.output import printable, write_message
+    """Return what an argument names; raises `UsageError`."""
     from shoal.core.names.channel_id import parse_channel
     from shoal.core.names.link_text import looks_like_link
 
@@ -168,13 +170,21 @@ def read_share(text: str) -> "Link | Channel":
         from shoal.core.names.link import parse_share
 
         return parse_share(text)
-    channel = parse_channel(text)  # needs no modules of links
+    return parse_channel(text)  # needs no modules of links
+
+
+def warn_of_channel(channel: "Channel") -> None:
+    """Say of a named channel that it is one, before anything is done with it.
+
+    A mistyped link may become such a name.
+    """
+    from shoal.cli.output import printable, write_message
+
     if not channel.is_hash:
         write_message(
             f"shoal: {printable(channel.id)} is the name of an open channel, which is "
             "neither encrypted nor verified: anyone can answer for it."
         )
-    return channel
 
 
 def check_places(places: Sequence[str]) -> None:
@@ -196,6 +206,10 @@ _TAKES_VALUE = {
 _COUNTS = {option.flag for option in OPTIONS if option.kind is COUNT}
 
 
+# So that a number which is not valid is reported as that, and not as a path.
+_LIKE_NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
+
+
 def settle_counts(args: Sequence[str]) -> list[str]:
     """Join each option that may lack its number with it, or with 1.
 
@@ -208,7 +222,7 @@ def settle_counts(args: Sequence[str]) -> list[str]:
         if word == "--":
             return [*settled, word, *rest]
         if word in _COUNTS:
-            is_number = bool(rest) and rest[0].isascii() and rest[0].isdigit()
+            is_number = bool(rest) and _LIKE_NUMBER.fullmatch(rest[0])
             word += f"={rest.pop(0) if is_number else 1}"
         settled.append(word)
     return settled
@@ -267,11 +281,17 @@ _RECURSIVE = ("--recursive", "-r", "-R")
 
 
 def unknown_option(error: click.NoSuchOption) -> str:
-    """Return a sentence about an option that does not exist."""
+    """Return a sentence about an option that a command does not have."""
     if error.option_name in _RECURSIVE:
         return (
             f"A folder is taken with all that is in it; leave out {error.option_name}."
         )
+    for option in OPTIONS:
+        if option.flag == error.option_name and not option.commands:
+            return f"{option.flag} is no option; set {option.variable} instead."
+    if error.ctx is not None and error.option_name in _TAKES_VALUE:
+        command = error.ctx.command_path
+        return f"{command} has no option {error.option_name}; leave it out."
     known = error.possibilities or []
     if error.ctx is not None:
         known = _long(name for each in error.ctx.command.params for name in each.opts)

@@ -24,17 +24,30 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION",
+    "USUAL_SIZE",
     "Line",
     "Output",
     "ReaderGoneError",
     "explain_output_error",
     "printable",
     "root_fields",
+    "size_of_terminal",
     "write_message",
     "writing_output",
 ]
 
 SCHEMA_VERSION = 1  # of the JSON lines
+USUAL_SIZE = (80, 24)  # columns and lines of a terminal that does not tell
+
+
+def size_of_terminal(fd: int) -> os.terminal_size:
+    """Return the size of a terminal; raises `OSError` if it was closed.
+
+    A serial line, or the terminal of a container, may say 0 for what it does not know.
+    """
+    found = os.get_terminal_size(fd)
+    columns, lines = (a or b for a, b in zip(found, USUAL_SIZE, strict=True))
+    return os.terminal_size((columns, lines))
 
 
 def root_fields(root: "Root") -> dict[str, Any]:
@@ -115,8 +128,9 @@ class Output:
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> "Output":
         """Read the options that every command has."""
+        # On the command line, -v replaces a quiet that is in the file.
         return cls(
-            is_quiet=options["quiet"],
+            is_quiet=options["quiet"] and "verbose" not in options["given"],
             is_verbose=options["verbose"],
             as_json=options["json"],
             shows_progress=not options["no_progress"],

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from shoal.cli.output import Output
+    from shoal.core.names.http_endpoint import HttpEndpoint
     from shoal.core.names.link import Link
-    from shoal.gateway.endpoint import HttpEndpoint
     from shoal.node.node import Node
 
 __all__ = ["ShowOnPage", "open_page", "warn_of_http"]
@@ -22,17 +22,16 @@ async def open_page(
 ) -> AsyncIterator[ShowOnPage]:
     """Serve the page that the options ask for, if any, until the end of the block.
 
-    Raises `UsageError` or `NetworkError`.
+    Raises `NetworkError`.
     """
     if options["http"] is None and not options["metrics"]:
         yield lambda link: None
         return
     # Imported here, because it imports aiohttp, which takes long.
-    from shoal.gateway.endpoint import HttpEndpoint, parse_endpoint
+    from shoal.core.names.http_endpoint import HttpEndpoint
     from shoal.gateway.server import Gateway
 
-    http = options["http"]
-    where = HttpEndpoint("", 0) if http is None else parse_endpoint(http)
+    where = options["http"] or HttpEndpoint("", 0)
     async with Gateway(
         node,
         (),

@@ -204,8 +204,8 @@ class Reporter:
     def _on_peer(self, event: PeerJoined | PeerComplete | PeerLeft) -> None:
         address = str(event.address)
         match event:
-            case PeerJoined(source=source, is_udp=is_udp):
-                how = {"path": UDP} if is_udp else {}
+            case PeerJoined(source=source, path=path):
+                how = {"path": path} if path == UDP else {}
                 self._output.event(
                     "peer", address=address, source=source, state="joined", **how
                 )

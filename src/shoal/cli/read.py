@@ -11,8 +11,15 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import Command, link_and_path, link_argument, read_share
+from shoal.cli.options import (
+    Command,
+    link_and_path,
+    link_argument,
+    read_share,
+    warn_of_channel,
+)
 from shoal.cli.output import printable
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import UsageError
 
 __all__ = ["cat", "chunk", "info", "ls", "parse_span", "verify"]
@@ -26,8 +33,8 @@ _RANGE = re.compile(r"([0-9]{0,16})-([0-9]{0,16})")
 async def cat(link: str, path: str | None, **options: Any) -> None:
     """Write the file PATH of the share LINK to standard output.
 
-    Only the chunks that are needed are downloaded; each is verified before it is
-    written.
+    A share that is a single file needs no PATH. Only the chunks that are needed are
+    downloaded; each is verified before it is written.
 
     \b
     shoal cat shoal:mfrggzdf… logs/today.txt
@@ -119,9 +126,9 @@ def verify(link: str, path: str | None, **options: Any) -> Coroutine[None, None,
     """Compare every byte of the file or folder PATH with the share LINK.
 
     Files that are changed, missing, or extra (not in the share) are named. A file that
-    shares a chunk with a changed or missing one may be unknown. The exit code is 5
-    unless all files of the share are there and unchanged. Only the hashes are
-    downloaded.
+    shares a chunk with a changed or missing one may be reported as unknown. The exit
+    code is 5 unless all files of the share are there and unchanged. Only the hashes
+    are downloaded.
 
     \b
     shoal verify shoal:mfrggzdf… photos/
@@ -189,8 +196,12 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
+    from shoal.core.names.channel_id import Channel
 
     share = read_share(text)
+    if isinstance(share, Channel):
+        refuse_meaningless(options, Case.CHANNEL)
+        warn_of_channel(share)
     async with open_node(options) as (node, _):
         data = await node.fetch_chunk(share, index)
         await BytesWriter().write(data)

@@ -40,7 +40,9 @@ def forget(what: str, **options: Any) -> None:
     entries = [each for each in entries if not each.made.is_forgotten]
     _report(catalogue, output)
     if not entries:
-        raise ShoalError("Nothing with this link or path is listed by shoal list.")
+        raise ShoalError(
+            "shoal list shows nothing with this link or path; copy one from its output."
+        )
     for entry in entries:
         leftover = _leftover(entry, disk)
         if leftover is None:
@@ -60,8 +62,8 @@ def forget(what: str, **options: Any) -> None:
 def clean(**options: Any) -> None:
     """List unfinished downloads and the space that they use, or remove them.
 
-    A download that is running is left alone. With --remove, they are removed and start
-    from nothing when they are run again.
+    A download that is running is left alone. With --remove, the data of the others is
+    removed, so they start from nothing when they are run again.
 
     \b
     shoal clean
@@ -102,8 +104,9 @@ def clean(**options: Any) -> None:
 
 
 def _open(options: dict[str, Any]) -> "tuple[Catalogue, Disk, Output]":
-    from shoal.storage.catalogue import Catalogue, user_home
+    from shoal.storage.catalogue import Catalogue
     from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
 
     disk = Disk()
     return Catalogue.of_home(user_home(), disk), disk, Output.from_options(options)

@@ -8,14 +8,14 @@ import click
 
 from shoal.cli.options import Command
 from shoal.cli.output import Output, root_fields
-from shoal.errors import NetworkError, ShoalError, UsageError
+from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
     from shoal.cli.page import ShowOnPage
     from shoal.node.node import Node
     from shoal.storage.catalogue_entry import Entry
     from shoal.storage.catalogue_watch import Changes
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["seed"]
 
@@ -40,8 +40,6 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
     if {"install", "uninstall"} & options["given"].keys():
         from shoal.cli.service import install, uninstall
 
-        if {"install", "uninstall"} <= options["given"].keys():
-            raise UsageError("--install and --uninstall are opposites; give one.")
         change = install if "install" in options["given"] else uninstall
         change(Output.from_options(options))
         return None
@@ -52,6 +50,7 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
 async def _seed(options: dict[str, Any]) -> None:
     from shoal.cli.page import open_page
     from shoal.cli.runner import open_node
+    from shoal.cli.service import tell_started
     from shoal.cli.serving import report_until_cancelled
 
     async with (
@@ -59,6 +58,7 @@ async def _seed(options: dict[str, Any]) -> None:
         open_page(node, output, options) as show,
         asyncio.TaskGroup() as tasks,
     ):
+        tell_started()
         seeder = _Seeder(node, output, show, tasks)
         await seeder.look()
         if seeder.shares:
@@ -74,7 +74,10 @@ async def _seed(options: dict[str, Any]) -> None:
                 "There is no complete copy to share yet; what you share or download "
                 "from now on is shared. Press Ctrl-C to stop."
             )
-        tasks.create_task(report_until_cancelled(node, output, seeder.shares))
+        reports = report_until_cancelled(
+            node, output, seeder.shares, link_of=lambda share: str(share.link)
+        )
+        tasks.create_task(reports)
         while True:
             await asyncio.sleep(LOOK_PERIOD)
             await seeder.look()
@@ -90,9 +93,10 @@ class _Seeder:
         show: "ShowOnPage",
         tasks: asyncio.TaskGroup,
     ) -> None:
-        from shoal.storage.catalogue import Catalogue, user_home
+        from shoal.storage.catalogue import Catalogue
         from shoal.storage.catalogue_watch import CatalogueWatch
         from shoal.storage.disk.disk import Disk
+        from shoal.storage.home import user_home
 
         self.shares: list[SealedShare] = []
         """What is shared now."""
@@ -146,8 +150,10 @@ class _Seeder:
             return
         if name in self._by_entry:
             return  # written again by another process that shares it
+        output = self._output.about(link=str(entry.link))
+        output.line = self._output.line
         try:
-            with Reporter(self._output, entry.path.name) as reporter:
+            with Reporter(output, entry.path.name) as reporter:
                 share = await self._node.seed(entry, on_progress=reporter.on_event)
         except NetworkError:
             raise  # the port: no other copy can be shared either

@@ -29,10 +29,9 @@ async def serve(links: tuple[str, ...], **options: Any) -> None:
     """
     from shoal.cli.runner import only_link, open_node
     from shoal.cli.serving import report_until_cancelled
-    from shoal.gateway.endpoint import HttpEndpoint, parse_endpoint
+    from shoal.core.names.http_endpoint import HttpEndpoint
 
-    http = options["http"]
-    where = HttpEndpoint("", 0) if http is None else parse_endpoint(http)
+    where = options["http"] or HttpEndpoint("", 0)
     shares = [only_link(text) for text in links]
     from shoal.gateway.server import Gateway
 

@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from shoal.cli.output import Output
 from shoal.errors import ShoalError, StoreError, UsageError
 
-__all__ = ["install", "uninstall"]
+__all__ = ["install", "tell_started", "uninstall"]
 
 UNIT = "shoal-seed.service"
 LABEL = "org.shoal.seed"
@@ -27,10 +28,13 @@ Description=Share again what was shared and downloaded with shoal
 Documentation=man:shoal(1)
 
 [Service]
+Type=notify
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 {environment}Restart=on-failure
 RestartSec={restart}
+# That of a program which SIGTERM ends.
+SuccessExitStatus=143
 
 [Install]
 WantedBy=default.target
@@ -57,7 +61,7 @@ def install(output: Output) -> None:
         _write(path, _unit(words).encode())
         _run("systemctl", "--user", "daemon-reload")
         _run("systemctl", "--user", "enable", UNIT)
-        _run("systemctl", "--user", "restart", UNIT)
+        _start(path)
         output.say(f"{path} is written and started.")
         output.say("To run it also while you are not logged in: loginctl enable-linger")
         output.say(f"Its log: journalctl --user -u {UNIT}")
@@ -75,11 +79,40 @@ def uninstall(output: Output) -> None:
         _check_linux()
         path = _unit_path()
         _check_installed(path)
-        _run("systemctl", "--user", "disable", "--now", UNIT)
-        path.unlink(missing_ok=True)
-        _run("systemctl", "--user", "daemon-reload")
+        _remove(path)
     output.say(f"The service is stopped, and {path} is removed.")
     output.event("complete", service=str(path))
+
+
+def _start(path: Path) -> None:
+    """Start the service; if it fails, remove it and raise `ShoalError`."""
+    try:
+        _run("systemctl", "--user", "restart", UNIT)
+    except ShoalError:
+        _remove(path)
+        raise ShoalError(
+            "The service did not start, and is removed again. To see why, run shoal "
+            f"seed with the same options, or journalctl --user -u {UNIT}."
+        ) from None
+
+
+def _remove(path: Path) -> None:
+    _run("systemctl", "--user", "disable", "--now", UNIT)
+    path.unlink(missing_ok=True)
+    _run("systemctl", "--user", "daemon-reload")
+
+
+def tell_started() -> None:
+    """Tell systemd, if it has started this process, that it works; sd_notify(3)."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with suppress(OSError):  # systemd ends the service if it hears nothing
+            sock.connect(place.replace("@", "\0", 1) if place[0] == "@" else place)
+            sock.send(b"READY=1")
 
 
 def _own_arguments() -> list[str]:

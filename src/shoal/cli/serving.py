@@ -1,7 +1,7 @@
 """Report what a command serves: in the live line, and to programs as JSON lines."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.cli.output import Output
@@ -12,7 +12,7 @@ from shoal.core.report.units import format_count, format_size
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["report_until_cancelled"]
 
@@ -24,14 +24,17 @@ async def report_until_cancelled(
     output: Output,
     shares: "Sequence[OpenShare | SealedShare]" = (),
     title: str = "",
+    link_of: "Callable[[SealedShare], str] | None" = None,
 ) -> None:
     """Report problems, and the uploads of these shares, until cancelled.
+
+    With `link_of`, the JSON lines name the share that each is about.
 
     The sequence may grow and shrink meanwhile; then the caller waits for the new ones.
 
     Raises a group with a share's error if it fails.
     """
-    report = _Report(node, output, shares, title)
+    report = _Report(node, output, shares, title, link_of)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(report.run())
@@ -50,11 +53,13 @@ class _Report:
         output: Output,
         shares: "Sequence[OpenShare | SealedShare]",
         title: str,
+        link_of: "Callable[[SealedShare], str] | None" = None,
     ) -> None:
         self._node = node
         self._output = output
         self._shares = shares
         self._title = title
+        self._link_of = link_of
         self._reported = 0  # bytes
         # By its key, what each peer has and was sent when it was last reported. A node
         # may be a peer of several shares, with one address.
@@ -96,7 +101,7 @@ class _Report:
         """Write the JSON lines for what was uploaded since the last ones."""
         if not self._output.as_json:
             return
-        from shoal.swarm.operations import SealedShare
+        from shoal.swarm.share import SealedShare
 
         before, self._peers = self._peers, {}
         for share in self._shares:
@@ -106,12 +111,14 @@ class _Report:
                 has = share.manifest.chunks.size_of(peer.has)
                 self._peers[peer.key] = now = has, peer.sent
                 if before.get(peer.key, (0, 0)) != now:
+                    named = {"link": self._link_of(share)} if self._link_of else {}
                     self._output.event(
                         "peer",
                         address=peer.address,
                         state="connected",
                         has=has,
                         uploaded=peer.sent,
+                        **named,
                     )
         if self._uploaded != self._reported:
             self._reported = self._uploaded

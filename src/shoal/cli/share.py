@@ -1,30 +1,40 @@
-"""`shoal share`: share until interrupted or, with `--once`, until peers have it all."""
+"""`shoal share`: share until interrupted or, with `--once`, until peers have it all.
+
+With `--background`, the share runs in a child process, in a session of its own. Until
+the link is served, the child prints where the command does; then the command ends, and
+the messages of the child go to a file.
+"""
 
 import asyncio
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.background import continue_in_child, leave_terminal
-from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
+from shoal.cli.options import Command, check_places, fields_of
 from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
+from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["share"]
 
 MAX_NAMED = 2  # addresses of this machine that are named for --peer
 HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
+BLOCK = 65_536  # bytes read at once
+MAX_LOG_SIZE = 4 << 20  # bytes of messages of one process; peers may cause any number
+_SERVED = b"\0"  # what the child writes last, once the link is served
 
 
 @click.command(cls=Command)
@@ -56,11 +66,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
             if code is not None:
                 return code
         return _share(places, options)
-    refuse_in_channel(
-        options,
-        *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background", "code", "follow-symlinks", "http", "metrics"),
-    )
+    refuse_meaningless(options, Case.CHANNEL)
     if len(places) > 1:
         raise UsageError("An open channel has one file; share one PATH.")
     return _share_open(Path(places[0]), options["open"] or None, options)
@@ -70,8 +76,7 @@ def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
     """Raise `UsageError` unless standard input can be shared with these options."""
     if len(places) > 1:
         raise UsageError("- shares standard input; share other paths separately.")
-    if options["open"] is not None:
-        raise UsageError("An open channel shares a file; name it in place of -.")
+    refuse_meaningless(options, Case.PIPE)
     if options["name"] is None:
         raise UsageError(
             "Standard input has no name; give it one with --name, as in --name x.tar."
@@ -90,7 +95,6 @@ def _check_link_file(path: str) -> None:
 async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
-    from shoal.config.arguments import ShareOptions
 
     async with (
         open_node(options, has_line=True) as (node, output),
@@ -98,9 +102,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     ):
         title = options["name"] if places == ("-",) else Path(places[0]).name
         with Reporter(output, title) as reporter:
-            chosen = fields_of(ShareOptions, options)
-            chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
+            chosen = _chosen(places, options)
             share = await node.share(given, on_progress=reporter.on_event, **chosen)
         show(share.link)
         _print_link(output, share, options)
@@ -121,6 +124,18 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         elif options["once"] is None:
             output.say("Press Ctrl-C to stop.")
         await _serve(node, output, share, options["once"])
+
+
+def _chosen(places: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Node.share`, without defaults that mean nothing here."""
+    from shoal.config.arguments import ShareOptions
+
+    chosen = fields_of(ShareOptions, options)
+    if not options["code"]:
+        chosen["code_for"] = None
+    if places == ("-",):
+        chosen |= {"include": (), "exclude": (), "follow_symlinks": False}
+    return chosen | {"receivers": int(options["once"] or 1)}
 
 
 def _print_link(
@@ -144,7 +159,7 @@ def _print_link(
 def _write_link(path: str, link: str) -> None:
     """Write the link to a file that only this user can read, in place of an old one."""
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.disk.folders import write_new_file
+    from shoal.storage.disk.own_folders import write_new_file
 
     disk, folder = Disk(), os.path.dirname(path) or "."
     at = disk.open_directory(folder, follow=True)
@@ -170,13 +185,16 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(
-            "Its name would hide it, or looks like an option: receivers have to choose "
-            "another name (-o OUT)."
+            "This name would hide it, or looks like an option: receivers have to "
+            "choose another one (-o OUT), unless you share it with --name."
         )
     if not sys.stderr.isatty():
         return  # a log is not the place for a link
     command = f"shoal get {share.code or shlex.quote(str(share.link))}"
     command += " -o OUT" if hides(root.name) else ""
+    if share.code:  # it cannot name a relay, as a link does
+        relays = (shlex.quote(str(relay)) for relay in node.settings.relays)
+        command += "".join(f" --relay {each}" for each in relays)
     output.say("On the other machine:")
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]
@@ -257,3 +275,77 @@ def _on_loop(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
             loop.call_soon_threadsafe(show, done, size)
 
     return on_hashed
+
+
+def continue_in_child(*, keeps_input: bool = False) -> int | None:
+    """Fork; return None in the child, and in this process the command's exit code.
+
+    This process prints what the child writes to standard output until the link is
+    served. With `keeps_input`, the child reads its standard input. Raises `UsageError`
+    where processes cannot fork.
+    """
+    if not hasattr(os, "fork"):
+        raise UsageError("--background does not work on this system; leave it out.")
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        if not keeps_input:
+            os.dup2(null, 0)
+        os.dup2(writing, 1)
+        os.close(null)
+        os.close(writing)
+        return None
+    os.close(writing)
+    try:
+        if _pass_on(reading):
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+
+
+def _pass_on(reading: int) -> bool:
+    """Print what the child writes; return True if it says that the link is served."""
+    while data := os.read(reading, BLOCK):
+        is_served = data.endswith(_SERVED)
+        sys.stdout.buffer.write(data.removesuffix(_SERVED))
+        sys.stdout.flush()
+        if is_served:
+            return True
+    return False
+
+
+def leave_terminal(output: Output, identity: bytes) -> None:
+    """Note that this process serves a share, and end the command that started it.
+
+    Raises `StoreError` if the note cannot be written.
+    """
+    from shoal.storage.background import note_background, open_log
+    from shoal.storage.disk.disk import Disk
+    from shoal.storage.home import user_home
+
+    disk, home = Disk(), user_home()
+    note_background(home, identity, disk)
+    log, path = open_log(home, disk)
+    pid = os.getpid()
+    output.say(
+        f"It runs in the background as process {pid}; shoal stop {pid} ends it. Its "
+        f"messages go to {path}."
+    )
+    output.event("complete", pid=pid)
+    output.line.clear()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(1, _SERVED)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    output.room = MAX_LOG_SIZE
+    os.close(null)

@@ -15,6 +15,7 @@ __all__ = ["Fact", "Status", "Style", "cells", "render", "shorten"]
 WIDE = 60  # cells from which on there is room for a title and a bar
 TITLE_CELLS = 30  # of a title at most
 MIN_TITLE = 16  # cells of a title for which facts are left out
+MIN_CUT = 8  # cells of a title that is cut; a shorter piece of it tells nothing
 MIN_BAR, MAX_BAR = 8, 40  # cells
 
 
@@ -62,7 +63,8 @@ def render(status: Status, width: int, style: Style) -> str:
     facts = _most_important(status.facts, width - bar_room - title_room, len(gap))
     text = gap.join(facts) if facts else shorten(status.facts[0].text, width, style)
     room = width - cells(text)
-    title = shorten(title, min(TITLE_CELLS, room - bar_room - 2), style)
+    cut = shorten(title, min(TITLE_CELLS, room - bar_room - 2), style)
+    title = cut if cut == title or cells(cut) >= MIN_CUT else ""
     if title:
         title += " " if has_bar else ": "
         room -= cells(title)

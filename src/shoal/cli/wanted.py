@@ -60,6 +60,13 @@ class Wanted:
             self._share = read_share(given[0])
 
     @property
+    def channel(self) -> "Channel | None":
+        """Return the open channel, if it is one."""
+        from shoal.core.names.channel_id import Channel
+
+        return self._share if isinstance(self._share, Channel) else None
+
+    @property
     def is_redeemed(self) -> bool:
         """Return True if a code has become a link."""
         from shoal.core.names.link import Link

@@ -12,18 +12,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from shoal.codes.at_relays import wait_at_relays
 from shoal.codes.exact_stream import ExactStream
+from shoal.core.crypto.pake import PROOF_SIZE
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.code import Code, make_code
 from shoal.core.report.events import CodeChanged, ShareEvent
-from shoal.core.session.code_exchange import (
-    GREETING_SIZE,
-    PROOF_SIZE,
-    CodeOffer,
-    SenderExchange,
-)
+from shoal.core.session.code_exchange import GREETING_SIZE, CodeOffer, SenderExchange
 from shoal.errors import PeerError
 from shoal.resources import Resources
 from shoal.transfer.dialler import Dialler
@@ -123,7 +120,11 @@ class OfferedCode:
                     self._dial, lambda: 0, self._resources.rng, self._resources.dials
                 )
                 far = [_on_the_internet(each) for each in found]
-                announcing = self._group.create_task(dialler.run(far))
+                at_relays = wait_at_relays(self._resources, self._meet)
+                reaching = (
+                    self._group.create_task(dialler.run(far)),
+                    self._group.create_task(at_relays),
+                )
                 try:
                     async with asyncio.timeout(seconds):
                         await self._until_over(left)
@@ -132,7 +133,8 @@ class OfferedCode:
                 # From here on only the exchanges that have begun are left.
                 self._port.unregister(self._keys, self._accept)
                 self._offer.end()
-                announcing.cancel()
+                for task in reaching:
+                    task.cancel()
         finally:
             self._port.unregister(self._keys, self._accept)
             left.cancel()
@@ -152,6 +154,10 @@ class OfferedCode:
         our NAT has seen a packet leave for it.
         """
         await self._port.dialler(self._keys)(address, self._accept)
+
+    async def _meet(self, relay: Address) -> None:
+        """Meet a receiver at a relay; raises `PeerError`."""
+        await self._port.meet(relay, self._keys, self._accept, lambda: None)
 
     def _accept(self, proven: ProvenPeer) -> ExactStream:
         """Return the protocol of a new connection; raises `PeerError`."""
@@ -191,7 +197,7 @@ class OfferedCode:
                 stream.close()
                 await stream.until_closed()
         except (PeerError, TimeoutError):
-            pass  # whatever it did concerns no one
+            pass  # the code is still offered to others
         finally:
             if exchange is not None:
                 exchange.end()

@@ -8,9 +8,12 @@ which any proof is a guess. docs/protocol.md, "Codes".
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from shoal.codes.at_relays import RECEIVERS, wait_at_relays
 from shoal.codes.exact_stream import ExactStream
 from shoal.core.limits import MAX_GUESSES
 from shoal.core.names.address import Address
@@ -37,7 +40,8 @@ from shoal.errors import (
 )
 from shoal.resources import Resources
 from shoal.transfer.dialler import Dialler
-from shoal.transport.sealed.proven import ProvenPeer
+from shoal.transport.sealed.proven import Factory, ProvenPeer
+from shoal.transport.sealed.relay import direct_time
 
 if TYPE_CHECKING:
     from shoal.transport.sealed.port import Port
@@ -63,11 +67,16 @@ async def redeem_code(
         redeeming = _Redeeming(resources, port, code)
         try:
             async with asyncio.TaskGroup() as tasks:
-                dialling = tasks.create_task(redeeming.run())
+                seconds = timeout or SEARCH_TIME
+                searching = (
+                    tasks.create_task(redeeming.run()),
+                    tasks.create_task(redeeming.run_at_relays(seconds)),
+                )
                 try:
-                    return await redeeming.until_given(timeout or SEARCH_TIME)
+                    return await redeeming.until_given(seconds)
                 finally:
-                    dialling.cancel()
+                    for task in searching:
+                        task.cancel()
         except BaseExceptionGroup as group:
             raise first_error(group) from None
 
@@ -79,7 +88,7 @@ class _Redeeming:
         self._resources = resources
         self._code = code
         self._keys = code.keys
-        self._port = port.port
+        self._port = port
         self._dial = port.dialler(self._keys)
         self._dialler = Dialler(
             self._attempt, lambda: 0, resources.rng, resources.dials
@@ -97,9 +106,14 @@ class _Redeeming:
         We are announced, so that a sender behind a NAT dials us while we dial it.
         """
         found = self._resources.join_all(
-            self._keys, self._port, lambda: True, is_quiet=True
+            self._keys, self._port.port, lambda: True, is_quiet=True
         )
         await self._dialler.run(found)
+
+    async def run_at_relays(self, seconds: float) -> None:
+        """Wait at the relays of the user, unless the link comes by another way."""
+        await asyncio.sleep(direct_time(seconds))
+        await wait_at_relays(self._resources, self._meet)
 
     async def until_given(self, seconds: float) -> Link:
         """Wait for the link; raises as `redeem_code` does."""
@@ -122,6 +136,22 @@ class _Redeeming:
         """Ask the node at an address; raises `PeerError`."""
         if address in self._settled:
             raise PeerError(f"{address} has answered")
+        await self._ask(address, partial(self._dial, address))
+
+    async def _meet(self, relay: Address) -> None:
+        """Ask a node that waits at a relay; raises `PeerError`."""
+
+        async def meet(factory: Factory) -> None:
+            await self._port.meet(
+                relay, self._keys, factory, lambda: None, name=RECEIVERS
+            )
+
+        await self._ask(relay, meet)
+
+    async def _ask(
+        self, address: Address, connect: Callable[[Factory], Awaitable[object]]
+    ) -> None:
+        """Ask the node that `connect` leads to; raises `PeerError`."""
         # Made before, so that the time to greet does not depend on the secret.
         exchange = ReceiverExchange(self._code, os.urandom)
         streams: list[tuple[ProvenPeer, ExactStream]] = []
@@ -133,7 +163,7 @@ class _Redeeming:
             streams.append((proven, ExactStream(VERDICT_SIZE)))
             return streams[0][1]
 
-        await self._dial(address, accept)
+        await connect(accept)
         ((proven, stream),) = streams
         try:
             async with asyncio.timeout(EXCHANGE_TIME):
@@ -162,21 +192,23 @@ class _Redeeming:
         stream.write(exchange.prove(greeting))
         verdict = exchange.read(await stream.read(VERDICT_SIZE))
         if isinstance(verdict, Refused):
-            self._on_refused(address, verdict)
+            self._on_refused(proven, verdict)
             return
         stream.write(verdict.receipt)
         with suppress(TimeoutError):
             async with asyncio.timeout(RECEIPT_TIME):
                 await stream.until_closed()
-        self._link = _with_hint(verdict, address)
+        self._link = _with_hint(verdict, None if proven.is_relayed else address)
         self._changed.set()
 
-    def _on_refused(self, address: Address, refused: Refused) -> None:
+    def _on_refused(self, proven: ProvenPeer, refused: Refused) -> None:
         self._refusals.append(refused)
         self._changed.set()
+        node = f"A node at the relay {proven.address}"
+        node = node if proven.is_relayed else str(proven.address)
         what = "has another receiver" if refused.is_in_use else "refused the code"
         self._resources.on_notice(
-            Notice(f"{address} {what}; waiting for another node to answer.")
+            Notice(f"{node} {what}; waiting for another node to answer.")
         )
 
     def _failure(self, seconds: float) -> ShoalError:
@@ -194,10 +226,16 @@ class _Redeeming:
             f"No node that offers this code answered in {seconds:.0f} s"
             + (f" on {networks}" if networks else "")
             + (f" ({found} addresses tried)" if found else "")
+            + self._about_relays()
             + ". It may be used or too old, or its number or first word may be "
             "mistyped: ask the sender for a new code, or name the sender's address "
-            f"with {option('--peer')}."
+            f"with {option('--peer')}, or a relay on both sides with "
+            f"{option('--relay')}."
         )
+
+    def _about_relays(self) -> str:
+        relays = " or ".join(map(str, self._resources.settings.relays))
+        return f", nor at the relay {relays}" if relays else ""
 
 
 def _refusal(refused: Refused) -> CodeError:
@@ -218,8 +256,8 @@ def _refusal(refused: Refused) -> CodeError:
     )
 
 
-def _with_hint(given: Given, address: Address) -> Link:
-    """Return the link in a verdict, with the sender's address to try first.
+def _with_hint(given: Given, address: Address | None) -> Link:
+    """Return the link in a verdict, with the sender's address, if any, to try first.
 
     Raises `ProtocolError` if it is none.
     """
@@ -227,5 +265,5 @@ def _with_hint(given: Given, address: Address) -> Link:
         link = parse_link(given.link)
     except UsageError:
         raise ProtocolError("a text that is no link") from None
-    hints = dict.fromkeys((address, *link.hints))
+    hints = dict.fromkeys(link.hints if address is None else (address, *link.hints))
     return Link(link.id, tuple(hints)[:MAX_HINTS], link.origins, link.relays)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
 
-from shoal.errors import UsageError, told
+from shoal.errors import UsageError, option, told
 
 __all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
 
@@ -71,6 +71,14 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
         if receivers < 1:
             raise UsageError(f"receivers is {receivers}; pass 1 or more.")
         values = values_of(ShareFields.__optional_keys__, fields)
+        if fields.get("code_for") is not None and not values["code"]:
+            raise UsageError("code_for needs a code; pass code=True, too.")
+        if fields.get("new_link") and values["public"]:
+            public, new_link = option("--public"), option("--new-link")
+            raise UsageError(
+                f"With {public}, everyone has the same link for the same bytes, and "
+                f"with {new_link} another one; use one of them."
+            )
         return cls(receivers=receivers, **values)
 
 

@@ -8,17 +8,21 @@ import os
 import re
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shoal.config.schedule import LimitHours, parse_hours
 from shoal.core.names.address import Address, parse_address
 from shoal.errors import UsageError
+
+if TYPE_CHECKING:
+    from shoal.core.names.http_endpoint import HttpEndpoint
 
 __all__ = [
     "ADDRESSES",
     "COLOR",
     "COLORS",
     "COUNT",
+    "ENDPOINT",
     "FLAG",
     "NAMES",
     "ORIGINS",
@@ -124,11 +128,14 @@ def _parse_count(text: str) -> int | None:
     word = text.strip().lower()
     if not word or word in _TRUE:
         return 1
-    if word in _FALSE:
+    if word in _FALSE - {"0"}:  # 0 would end a share at once, not never
         return None
     if _DIGITS.fullmatch(word) and 1 <= int(word) <= MAX_COUNT:
         return int(word)
-    raise ValueError(f"{text[:40]!r} is not a number from 1 to {MAX_COUNT:,}.")
+    raise ValueError(
+        f"{text[:40]!r} is not a number from 1 to {MAX_COUNT:,}; correct it, or leave "
+        "the option out."
+    )
 
 
 def _parse_port(text: str) -> int:
@@ -166,6 +173,12 @@ def _parse_seconds(text: str) -> float:
             f"{text[:40]!r} is not a length of time; write seconds, or 10m, 2h, 1d."
         )
     return seconds
+
+
+def _parse_endpoint(text: str) -> "HttpEndpoint":
+    from shoal.core.names.http_endpoint import parse_endpoint
+
+    return parse_endpoint(text)
 
 
 def _split_words(text: str) -> list[str]:
@@ -240,6 +253,8 @@ COLOR = Kind(_parse_color, *_QUOTED, default="auto", metavar="WHEN")
 """When to use colours."""
 PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT", types=(int, str))
 """A TCP port; 0 is any."""
+ENDPOINT = Kind(_parse_endpoint, *_QUOTED, metavar="HOST:PORT")
+"""Where an HTTP server listens."""
 SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE", types=(int, str))
 """Bytes, as `512`, `64K` or `2G`."""
 RATE = Kind(

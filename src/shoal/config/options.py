@@ -12,6 +12,7 @@ from shoal.config.kinds import (
     ADDRESSES,
     COLOR,
     COUNT,
+    ENDPOINT,
     FLAG,
     NAMES,
     ORIGINS,
@@ -26,10 +27,16 @@ from shoal.config.kinds import (
     Kind,
 )
 
-__all__ = ["EVERY", "OPTIONS", "Option", "options_of"]
+__all__ = ["EVERY", "NETWORK", "OPTIONS", "Option", "options_of"]
 
 EVERY = ("every command",)
 """The commands of an option that every command takes."""
+NETWORK = (
+    *("share", "get", "cat", "ls", "info", "serve", "verify", "chunk", "seed"),
+    "doctor",
+)
+"""The commands that use the network."""
+_SOURCES = ("share", "link", "get", "cat", "serve", "chunk")
 
 
 class Option(NamedTuple):
@@ -76,8 +83,8 @@ OPTIONS = (
         "is not encrypted: channel NAME or, without NAME, a channel named by the "
         "hash of the chunks. Write PATH first."),
     Option("chunk-size", SIZE, ("share", "link"),
-        help="Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
-        "share; 1024 in an open channel)."),
+        help="Size of a chunk: a power of two from 16K to 16M (default: by the size of "
+        "the share); in an open channel, any number of bytes (default: 1024)."),
     Option("name", TEXT, ("share", "link"),
         help="Name shown to receivers (default: the file name)."),
     Option("out", PATH, ("get",), short="-o", metavar="OUT",
@@ -120,7 +127,8 @@ OPTIONS = (
         "4821-purity-carbon-olympic: once, or as often as --once says."),
     Option("code-for", SECONDS, ("share",),
         help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
-    Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
+    Option("qr", FLAG, ("share",),
+        help="Also show the link as a QR code (needs shoal[qr])."),
     Option("install", FLAG, ("seed",),
         help="Share from now on whenever you are logged in: install a service of your "
         "user that has the other options given, and start it."),
@@ -129,13 +137,15 @@ OPTIONS = (
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",
         help="Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500."),
-    Option("http", TEXT, ("serve", "share", "get", "seed"), metavar="HOST:PORT",
-        help="Serve the page at this address; port 0 is a free one (default: no page; "
-        "with serve, a free port that only this machine reaches)."),
+    Option("http", ENDPOINT, ("serve", "share", "get", "seed"),
+        help="Serve a page about what is shared or downloaded at this address; port 0 "
+        "is a free one (default: no page; with serve, a free port that only this "
+        "machine reaches)."),
     Option("use-hints", FLAG, ("serve",),
         help="Also connect to the addresses in the links."),
     Option("metrics", FLAG, ("serve", "share", "get", "seed"),
-        help="Serve metrics for Prometheus at /metrics of the page, without a token."),
+        help="Serve metrics for Prometheus at /metrics of the page, without a token "
+        "(needs shoal[metrics])."),
     Option("timeout", SECONDS, ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
         help="Give up after this long without progress, e.g. 90 or 10m (default: "
         "never)."),
@@ -146,25 +156,26 @@ OPTIONS = (
     Option("schedule", SCHEDULE, ("share", "get", "seed"),
         help="Use other rate limits at some hours, for example "
         "mon-fri,08:00-18:00,up=1M,down=none "
-        "(repeatable; the first that fits holds)."),
-    Option("peer", ADDRESSES, EVERY, field="peers",
+        "(repeatable; the first that applies counts)."),
+    Option("peer", ADDRESSES, NETWORK, field="peers",
         help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
         "(repeatable)."),
-    Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
-    Option("lan-only", FLAG, EVERY,
+    Option("port", PORT, NETWORK,
+        help="TCP port to listen on (default: a free one)."),
+    Option("lan-only", FLAG, NETWORK,
         help="Find peers on the LAN only; use neither the DHT nor the router."),
-    Option("no-lan", FLAG, EVERY,
+    Option("no-lan", FLAG, NETWORK,
         help="Do not send multicast to find peers on the LAN."),
-    Option("no-map", FLAG, EVERY,
+    Option("no-map", FLAG, NETWORK,
         help="Do not ask the router to pass connections from the internet on to this "
         "machine."),
-    Option("dht-bootstrap", ADDRESSES, EVERY,
+    Option("dht-bootstrap", ADDRESSES, NETWORK,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
-    Option("relay", ADDRESSES, EVERY, field="relays",
+    Option("relay", ADDRESSES, ("link", *NETWORK), field="relays",
         help="Meet peers that cannot be reached at this transit relay of "
         "magic-wormhole, which sees only encrypted data; share also puts it into the "
-        "link (repeatable)."),
-    Option("origin", ORIGINS, EVERY, field="origins",
+        "link, but a receiver with a code has to name it, too (repeatable)."),
+    Option("origin", ORIGINS, _SOURCES, field="origins",
         help="Web server or object store that has the same bytes, e.g. "
         "https://host/file or s3://bucket/ (repeatable)."),
     Option("interfaces", NAMES, (),

@@ -17,7 +17,9 @@ __all__ = ["BAN_TIME", "MAX_LIARS", "TRIAL_TIME", "Bans"]
 
 BAN_TIME = 600.0  # seconds
 MAX_LIARS = 4  # liars at one host from which on it is distrusted
-TRIAL_TIME = 30.0  # seconds until another peer at a distrusted host is tried
+# A trial wastes a chunk at most. A liar with a hundred connections delays others at its
+# host by 5 minutes.
+TRIAL_TIME = 3.0  # seconds until another peer at a distrusted host is tried
 
 
 class Bans:

@@ -1,39 +1,20 @@
 """Limit what peers and strangers may send us, and how fast we send; pure.
 
 Each limit is a leaky bucket: events fill it, and it empties at a constant rate. A level
-above the limit is too much. docs/threat-model.md names the attack that each one stops.
+above the limit is too much. `core.dials` and `core.host_limits` have those of dials
+and of strangers. docs/threat-model.md names the attack that each one stops.
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
-
-from shoal.core.names.address_scope import host_key
 from shoal.errors import ProtocolError
 
-if TYPE_CHECKING:
-    from shoal.core.names.address import Address
-
 __all__ = [
-    "ARRIVAL_BURST",
-    "ARRIVAL_CHUNKS",
-    "ARRIVAL_RATE",
-    "DIAL_BURST",
-    "DIAL_RATE",
-    "INTRODUCTION_PERIOD",
     "MAX_GUESSES",
-    "MAX_INTRODUCED_PORTS",
-    "MAX_INTRODUCTIONS",
     "MAX_ORIGIN_FETCHES",
-    "MAX_PUNCHES",
-    "MAX_WAIT",
-    "OVERHEAD_LIMIT",
-    "DialPace",
-    "HostLimit",
     "LeakyBucket",
     "MessageLimit",
     "OverheadLimit",
     "RateLimit",
+    "work_of",
 ]
 
 MAX_WAIT = 1.0  # seconds until a rate limit is asked again
@@ -41,29 +22,16 @@ RATE_BURST = 0.1  # seconds of a rate limit that may be moved at once after a pa
 
 MESSAGE_RATE = 1000.0  # messages per second beyond those that chunks pay for
 MESSAGE_BURST = 4000.0  # messages at once
+WORK_CHUNKS = 16_384  # of a share; work on all its chunks counts as a message for each
+WORK_RANGES = 64  # runs of chunks in a message that count as another message
+NAMED_AGAIN = 100  # chunks announced again that count as one message
 MAX_PAUSE = 10.0  # seconds; we do not notice that a peer hangs up during a pause
 MAX_PAUSES = 2  # longest pauses in a row; after the next excess the peer is cut off
 
 OVERHEAD_LIMIT = 64 * 1024  # bytes of overhead that nothing has paid for
 OVERHEAD_RATE = 128 * 1024  # bytes per second: 7,000 messages of Noise
 PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of overhead
-
-HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
-HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
-ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
-ARRIVAL_RATE = 20.0  # peers per second; with `ARRIVAL_CHUNKS` each costs up to 5 ms
-ARRIVAL_CHUNKS = 1 << 18  # of a share; with more, a peer counts as several
-MAX_HOSTS = 1024  # hosts that each limit remembers
-
-DIAL_BURST = 20.0  # dials of a node at once
-DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
-INTRODUCTION_PERIOD = 60.0  # seconds between dials to an address that peers claim
-MAX_INTRODUCED_PORTS = 8  # of one host that a node dials in that time
-MAX_INTRODUCTIONS = 1024  # claimed addresses that a node dials in that time
-MAX_PUNCHES = 64  # dials of a node that wait for a peer to dial us, too
-
 MAX_GUESSES = 3  # wrong proofs until a code ends
-
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 
 
@@ -96,16 +64,14 @@ class RateLimit(LeakyBucket):
         super().__init__(rate or 1.0)
         self.is_limited = rate is not None
         """Whether there is a rate to keep."""
-        self._burst = self._rate * RATE_BURST
 
     def change(self, rate: float | None, now: float) -> None:
         """Allow another rate from now on; those that wait ask again soon."""
         self.leak(now)
         self._rate = rate or 1.0
         self.is_limited = rate is not None
-        self._burst = self._rate * RATE_BURST
         # What the former rate allowed must not take an hour at the new one.
-        self.level = min(self.level, self._burst) if self.is_limited else 0.0
+        self.level = min(self.level, self._rate * RATE_BURST)
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next bytes may be moved, or until to ask again.
@@ -115,7 +81,7 @@ class RateLimit(LeakyBucket):
         if not self.is_limited:
             return 0.0
         self.leak(now)
-        return min(self.seconds_above(self._burst), MAX_WAIT)
+        return min(self.seconds_above(self._rate * RATE_BURST), MAX_WAIT)
 
     def take(self, size: int, now: float) -> None:
         """Count `size` bytes as moved; the next ones wait for any excess."""
@@ -129,10 +95,9 @@ class MessageLimit(LeakyBucket):
 
     Acting on any message costs time, and a million messages that request nothing hold
     up every other peer that the same thread serves. An honest peer sends only a few
-    messages for each chunk that it sends or receives. After each read we stop reading
-    from a peer that exceeds the limit for a while. Cutting it off at once would make
-    it reconnect; cutting it off never would keep a connection of which we cannot see
-    that the peer has hung up, because unread messages hide that.
+    messages for each chunk that it sends or receives. A peer that exceeds the limit is
+    not read from for a while: cut off at once, it would reconnect. It is cut off in the
+    end, because unread messages hide whether it has hung up.
     """
 
     def __init__(self) -> None:
@@ -164,6 +129,15 @@ class MessageLimit(LeakyBucket):
         return pause
 
 
+def work_of(runs: int, again: int, chunks: int = 0) -> float:
+    """Return as how many more messages one counts that names runs of chunks.
+
+    `again` is how many of the chunks it had named before, and `chunks` the number in
+    the share if it costs work on all of them.
+    """
+    return runs / WORK_RANGES + again / NAMED_AGAIN + chunks / WORK_CHUNKS
+
+
 class OverheadLimit(LeakyBucket):
     """Bound how many bytes one peer sends that are not payload.
 
@@ -187,117 +161,3 @@ class OverheadLimit(LeakyBucket):
         self.level = max(0.0, self.level + size - payload / PAYLOAD_SHARE)
         if self.level > OVERHEAD_LIMIT:
             raise ProtocolError("messages that carry almost no data")
-
-
-class DialPace(LeakyBucket):
-    """Limit how many addresses a node dials per second, for all its shares.
-
-    A peer that reports addresses chooses where we send packets, and to how many hosts.
-    A dial to the internet may wait long for a peer that dials us, too: it keeps its
-    place among the first ones for a while, and is then one of `MAX_PUNCHES`.
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing dialled."""
-        super().__init__(DIAL_RATE)
-        self._punches = 0
-        # When each was dialled, the latest last.
-        self._introduced: OrderedDict[Address, float] = OrderedDict()
-        self._hosts: Counter[Hashable] = Counter()  # of these addresses
-
-    def introduced_at(self, address: "Address", now: float) -> float:
-        """Return when an address may be dialled that only peers have named.
-
-        If that is `now`, it counts as dialled. Peers may claim the address of a victim:
-        one that has not been a peer is dialled once in `INTRODUCTION_PERIOD`, and so
-        are no more than `MAX_INTRODUCED_PORTS` of its host.
-        """
-        introduced, hosts = self._introduced, self._hosts
-        while introduced:
-            oldest, dialled = next(iter(introduced.items()))
-            if dialled + INTRODUCTION_PERIOD > now:
-                break
-            del introduced[oldest]
-            hosts[host_key(oldest.host)] -= 1
-            if not hosts[host_key(oldest.host)]:
-                del hosts[host_key(oldest.host)]
-        key = host_key(address.host)
-        if address in introduced:
-            return introduced[address] + INTRODUCTION_PERIOD
-        if hosts[key] >= MAX_INTRODUCED_PORTS or len(introduced) >= MAX_INTRODUCTIONS:
-            return now + INTRODUCTION_PERIOD
-        introduced[address] = now
-        hosts[key] += 1
-        return now
-
-    def begin_punch(self) -> bool:
-        """Let a dial wait; return False if `MAX_PUNCHES` do."""
-        if self._punches >= MAX_PUNCHES:
-            return False
-        self._punches += 1
-        return True
-
-    def end_punch(self) -> None:
-        """Note that a dial waits no more."""
-        self._punches -= 1
-
-    def room(self, now: float) -> int:
-        """Return how many addresses may be dialled now."""
-        self.leak(now)
-        return int(DIAL_BURST - self.level)
-
-    @property
-    def wait(self) -> float:
-        """Return in how many seconds there is room for one; call `room` first."""
-        return self.seconds_above(DIAL_BURST - 1)
-
-
-class HostLimit:
-    """Bound how often each host does something.
-
-    The listener counts handshakes that fail: any client that knows the link, or has
-    recorded a knock, can make us answer without ever confirming its knock. A host may
-    run any number of honest peers, because completed handshakes are not counted there.
-    A share counts the peers that arrive: a hello with half a bitfield costs
-    milliseconds. A host at its limit may go on at `rate` until it stops.
-    """
-
-    def __init__(
-        self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
-    ) -> None:
-        """Allow `burst` of one host at once, and `rate` more per second."""
-        self.weight = 1.0
-        """As how many each one counts; at most as many as are allowed at once."""
-        self._burst = burst
-        self._rate = rate
-        # The host that was counted last comes last.
-        self._counts: OrderedDict[Hashable, LeakyBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def allows(self, host: str, now: float) -> bool:
-        """Return True if a host is below its limit."""
-        count = self._counts.get(host_key(host))
-        if count is None:
-            return True
-        count.leak(now)
-        return count.level <= self._burst - self.weight
-
-    def admits(self, host: str, now: float) -> bool:
-        """Return True if a host is below its limit, and count one more of it then."""
-        is_allowed = self.allows(host, now)
-        if is_allowed:
-            self.add(host, now)
-        return is_allowed
-
-    def add(self, host: str, now: float) -> None:
-        """Count one more of a host."""
-        key = host_key(host)
-        count = self._counts.setdefault(key, LeakyBucket(self._rate))
-        count.leak(now)
-        # No more than the burst, so a host that stops is soon allowed again.
-        count.level = min(count.level + self.weight, self._burst)
-        self._counts.move_to_end(key)
-        if len(self._counts) > MAX_HOSTS:
-            self._counts.popitem(last=False)

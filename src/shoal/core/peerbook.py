@@ -19,7 +19,7 @@ from random import Random
 from msgspec import Struct, field
 
 from shoal.core.bans import BAN_TIME
-from shoal.core.dial_queue import DialQueue
+from shoal.core.dials import DialQueue
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import MIN_PORT, Scope, host_key, scope_of
 

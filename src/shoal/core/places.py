@@ -20,7 +20,7 @@ MIN_CONNECTIONS = 8  # however large they are
 P = TypeVar("P")
 
 Owner: TypeAlias = tuple[Hashable, Hashable]
-"""The host of a connection, and who at this host it belongs to."""
+"""The host of a connection, and the node at this host that it belongs to."""
 
 
 def places_of(chunks: int) -> int:

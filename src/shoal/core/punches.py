@@ -23,7 +23,8 @@ from shoal.core.crypto.udp_knock import (
     make,
     udp_key,
 )
-from shoal.core.limits import MAX_PUNCHES, DialPace, LeakyBucket
+from shoal.core.dials import MAX_PUNCHES, DialPace
+from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 
 __all__ = ["PUNCH_TIME", "REPEAT", "Met", "Punches"]

@@ -8,13 +8,7 @@ that takes hardly anything is disconnected.
 
 from typing import Protocol
 
-__all__ = [
-    "LARGE_PART",
-    "SMALL_PART",
-    "WATCH_PERIOD",
-    "SendBudget",
-    "Sending",
-]
+__all__ = ["LARGE_PART", "SMALL_PART", "WATCH_PERIOD", "SendBudget", "Sending"]
 
 BUDGET = 64 * 1024 * 1024  # bytes of memory for what waits for the peers of a node
 FREE = 36 * 1024 * 1024  # bytes of it below which a peer is sent large parts

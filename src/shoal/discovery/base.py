@@ -41,7 +41,7 @@ class Discovery(Protocol):
         """Yield addresses of the topic's peers for as long as it is iterated.
 
         With a `port`, this node is also announced under the topic until the iterator
-        is closed. While `is_awaited` returns False, nobody waits for the peers, and a
+        is closed. While `is_awaited` returns False, no caller waits for peers, and a
         network may look for them less often. The same address may be yielded many
         times. Only `aclose`, the iterator's or the discovery's, ends the iterator.
         """

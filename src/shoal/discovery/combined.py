@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shoal.discovery.dht.dual import DualDht
     from shoal.discovery.udp import Divert
     from shoal.mapping.mapper import Mapper
+    from shoal.transport.sealed.port import Port
 
 __all__ = ["HangUp", "ListenOn", "Networks"]
 
@@ -168,6 +169,11 @@ class Networks:
         """Return True if peers can be dialled by QUIC: that needs the package qh3."""
         is_installed = can_batch and find_spec("qh3") is not None
         return is_installed and not self._settings.lan_only
+
+    def lend_udp(self, port: "Port") -> None:
+        """Have a port dial and accept peers by UDP as well, if that is possible."""
+        if self.can_use_udp:
+            self.share_udp(port.port, port.use_udp(self.send_udp, self.is_changing))
 
     def share_udp(self, port: int, divert: "Divert") -> None:
         """Let `divert` have what it wants of the datagrams to the DHT's sockets.

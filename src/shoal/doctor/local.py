@@ -50,7 +50,7 @@ class Trial(NamedTuple):
 
 def check_home() -> Iterator[Finding]:
     """Check that shoal can write its own folder; blocks."""
-    from shoal.storage.catalogue import user_home
+    from shoal.storage.home import user_home
 
     home = user_home()
     near = next(each for each in (home, *home.parents) if each.exists())

@@ -23,14 +23,15 @@ from zipfile import ZIP64_LIMIT, ZipFile, ZipInfo
 from aiohttp import web
 
 from shoal.core.manifest.collisions import problem_of_all
-from shoal.core.manifest.file_table import File, folder_range
+from shoal.core.manifest.file_tree import File, folder_range
 from shoal.core.manifest.listing import list_files
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.errors import ShoalError, bad_link
+from shoal.gateway.guard import refusal
 from shoal.gateway.mediatypes import disposition, visible_name
 from shoal.gateway.range import ByteRange
-from shoal.gateway.request import names_of, refusal
+from shoal.gateway.request import names_of
 from shoal.gateway.sending import BLOCK_SIZE, Sender, failure, read_blocks
 from shoal.gateway.shares import ServedShare
 

@@ -3,9 +3,15 @@
 Anyone who knows the token may read. The guard protects against web pages of other
 sites in the user's own browser, which can send requests here and must learn nothing,
 and against requests that violate HTTP. docs/threat-model.md has the reasons under "A
-web page that the user has open"; `connections` limits the number of connections.
+web page that the user has open".
+
+A connection is a stranger's until a request on it has passed the guard, which it does
+only with the token. A page of another site cannot know that, but it can make the
+browser open any number of connections. So strangers and those that know the token have
+separate places, and when strangers are many, those that have been silent longest go.
 """
 
+import asyncio
 import hmac
 from collections.abc import Callable, Collection
 
@@ -13,9 +19,17 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from shoal.gateway.hosts import AllowedHosts
-from shoal.gateway.request import parse_target, refusal
+from shoal.gateway.request import parse_target
 
-__all__ = ["make_guard", "protect"]
+__all__ = [
+    "HEADER_TIME",
+    "MAX_KNOWN",
+    "MAX_STRANGERS",
+    "ConnectionLimiter",
+    "make_guard",
+    "protect",
+    "refusal",
+]
 
 METHODS = ("GET", "HEAD")
 VERSIONS = (HttpVersion10, HttpVersion11)
@@ -120,7 +134,126 @@ def _has_body_or_upgrade(request: web.Request) -> bool:
     )
 
 
+def refusal(status: int, text: str, *, close: bool = False) -> web.Response:
+    """Return an error response whose body is one sentence that gives the reason."""
+    response = web.Response(status=status, text=text + "\n")
+    if close:
+        response.force_close()
+    return response
+
+
 def _misdirected(hosts: AllowedHosts) -> web.Response:
     """Return the response to a request for another server, with the names of this."""
     text = f"This host name is not allowed; use {hosts.described}."
     return refusal(421, text, close=True)
+
+
+FEW_STRANGERS = 128  # connections above which those without the token have `TOKEN_TIME`
+TOKEN_TIME = 2.0  # seconds
+# More than 300: a program may open a connection for each of its requests first.
+MAX_STRANGERS = 400  # connections without the token; the oldest is closed for a new one
+MAX_KNOWN = 384  # connections with it: each of 300 requests at once may have its own
+HEADER_TIME = 10.0  # seconds to send the first request, and between two requests
+
+
+class ConnectionLimiter:
+    """Limit the clients; disconnect those that send no right request in time.
+
+    aiohttp limits the time for every request but the first; only its latest versions
+    limit that one too.
+    """
+
+    def __init__(self) -> None:
+        # Since when each has been connected, the oldest first.
+        self._strangers: dict[web.RequestHandler, float] = {}
+        # How many requests of each are being answered; the last one used comes last.
+        self._known: dict[web.RequestHandler, int] = {}
+        self._server: web.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, server: web.Server) -> None:
+        """Pass new connections to `server` from now on."""
+        self._server = server
+
+    def accept(self) -> asyncio.BaseProtocol:
+        """Return the protocol for a new connection; a protocol factory for asyncio."""
+        assert self._server is not None
+        now = asyncio.get_running_loop().time()
+        if len(self._strangers) >= FEW_STRANGERS:
+            self._end_strangers(now - TOKEN_TIME, MAX_STRANGERS - 1)
+        client = self._server()
+        self._strangers[client] = now
+        self._set_timer(now)
+        return client
+
+    @property
+    def middleware(self) -> Middleware:
+        """Return a middleware that gives a place to each client it sees.
+
+        It must come after the guard, which refuses requests without the token.
+        """
+
+        @web.middleware
+        async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+            client = request.protocol
+            self._strangers.pop(client, None)
+            requests = self._known.pop(client, None)
+            if requests is None and not self._has_room():
+                return refusal(503, "Too many connections; close some.", close=True)
+            self._known[client] = (requests or 0) + 1
+            try:
+                return await handler(request)
+            finally:
+                if client in self._known:
+                    self._known[client] -= 1
+
+        return note
+
+    def close(self) -> None:
+        """Stop the timer; the server closes the connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._strangers.clear()
+        self._known.clear()
+
+    def _has_room(self) -> bool:
+        """Return True if a client may have a place; close an idle one if need be."""
+        if len(self._known) < MAX_KNOWN:
+            return True
+        for client in [each for each in self._known if each.transport is None]:
+            del self._known[client]
+        if len(self._known) < MAX_KNOWN:
+            return True
+        idle = next(
+            (each for each, running in self._known.items() if not running), None
+        )
+        if idle is None:
+            return False
+        del self._known[idle]
+        _disconnect(idle)
+        return True
+
+    def _end_strangers(self, latest: float, most: int) -> None:
+        """Disconnect strangers that connected before `latest`, and all but `most`."""
+        for client, since in list(self._strangers.items()):
+            if since <= latest or len(self._strangers) > most:
+                del self._strangers[client]
+                _disconnect(client)
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is None and self._strangers:
+            due = next(iter(self._strangers.values())) + HEADER_TIME
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, due - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        self._end_strangers(now - HEADER_TIME, MAX_STRANGERS)
+        self._set_timer(now)
+
+
+def _disconnect(client: web.RequestHandler) -> None:
+    # uvloop's transport is not a subclass of asyncio's, but has the same methods.
+    if client.transport is not None:
+        client.transport.abort()

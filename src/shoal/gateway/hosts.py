@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from shoal.gateway.endpoint import HTTP_PORT, LOOPBACK, HttpEndpoint, format_host
+from shoal.core.names.http_endpoint import HttpEndpoint
+from shoal.gateway.endpoint import HTTP_PORT, LOOPBACK, format_host
 
 __all__ = ["AllowedHosts", "allowed_hosts"]
 

@@ -57,10 +57,8 @@ def make_handler(node: "Node", shares: Sequence[ServedShare]) -> Handler:
         from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as KIND
         from prometheus_client.exposition import generate_latest
     except ImportError:
-        raise UsageError(
-            "--metrics needs the package prometheus-client: "
-            "pip install 'shoal[metrics]'."
-        ) from None
+        needed = "the package prometheus-client: pip install 'shoal[metrics]'"
+        raise UsageError(f"--metrics needs {needed}.") from None
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(node, shares))
 
@@ -104,9 +102,9 @@ def _chunks(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
         stored = len(have) if have is not None else 0
         requested = sum(have is None or index not in have for index in status.requested)
         missing = status.manifest.chunks.count - stored - requested
-        states = (("here", stored), ("asked", requested), ("missing", missing))
-        for state, count in states:
-            chunks.add_metric([number, state], count)
+        chunks.add_metric([number, "here"], stored)
+        chunks.add_metric([number, "asked"], requested)
+        chunks.add_metric([number, "missing"], missing)
     return chunks
 
 
@@ -129,11 +127,8 @@ def _times(tally: Counters) -> Iterator["Metric"]:
     disk = HistogramMetricFamily(
         "shoal_disk_seconds", "Duration of disk operations.", labels=["operation"]
     )
-    for name, durations in (
-        ("write", tally.writes),
-        ("flush", tally.flushes),
-        ("read", tally.reads),
-    ):
+    disk_times = {"write": tally.writes, "flush": tally.flushes, "read": tally.reads}
+    for name, durations in disk_times.items():
         disk.add_metric([name], _buckets(durations), durations.total)
     yield disk
     queue = HistogramMetricFamily(

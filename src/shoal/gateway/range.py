@@ -29,10 +29,7 @@ class ByteRange(Struct, frozen=True):
     first: int
     end: int
     is_open_ended: bool = False
-    """True if a `Range` extends to the end of the file.
-
-    Players send these and stop reading anywhere.
-    """
+    """True if a `Range` has no end; players send these and stop reading anywhere."""
 
     @property
     def length(self) -> int:
@@ -140,8 +137,7 @@ def _matches(lines: Sequence[str], tag: str, *, strong: bool = False) -> bool:
     text = ",".join(lines).strip(" \t")
     if text == "*":
         return True
-    position = 0
-    is_found = False
+    position, is_found = 0, False
     while position < len(text):
         if text[position] in ", \t":
             position += 1

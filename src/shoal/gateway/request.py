@@ -1,4 +1,4 @@
-"""Parse a request's path strictly, quote paths for URLs, and refuse requests.
+"""Parse a request's path strictly, and quote paths for URLs.
 
 A path that two programs could interpret differently is refused: `..`, `//`, a
 backslash, or a control character, encoded or not, and an encoded slash. No file of a
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 from aiohttp import web
 from msgspec import Struct
 
-__all__ = ["RequestTarget", "names_of", "parse_target", "quoted", "refusal"]
+__all__ = ["RequestTarget", "names_of", "parse_target", "quoted"]
 
 MAX_PATH = 8 * 1024  # characters, before decoding
 _ABSOLUTE = re.compile(r"http://([^/?#]*)(/.*)?", re.IGNORECASE | re.DOTALL)
@@ -72,11 +72,3 @@ def names_of(request: web.Request) -> tuple[str, ...]:
 def quoted(path: str) -> str:
     """Return a path within a share as it is written in a URL."""
     return quote(path, safe="/")
-
-
-def refusal(status: int, text: str, *, close: bool = False) -> web.Response:
-    """Return an error response whose body is one sentence that gives the reason."""
-    response = web.Response(status=status, text=text + "\n")
-    if close:
-        response.force_close()
-    return response

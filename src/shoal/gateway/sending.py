@@ -15,8 +15,8 @@ from aiohttp import web
 
 from shoal.core.crypto.hashes import Bytes
 from shoal.errors import NotFoundError, ShoalError
+from shoal.gateway.guard import refusal
 from shoal.gateway.range import ByteRange
-from shoal.gateway.request import refusal
 from shoal.gateway.shares import RETRY
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.http_endpoint import HttpEndpoint
 from shoal.core.names.link import Link
-from shoal.gateway import connections, guard
+from shoal.gateway import guard
 from shoal.gateway.archive import ArchiveRoutes
-from shoal.gateway.endpoint import LOOPBACK, HttpEndpoint, format_host, open_sockets
+from shoal.gateway.endpoint import LOOPBACK, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
 from shoal.gateway.hosts import allowed_hosts
 from shoal.gateway.page.events import EventStreams
@@ -81,12 +82,13 @@ class Gateway:
         """The shares, in the order of their numbers."""
         self._by_number = {str(share.number): share for share in self.shares}
         self._added: list[ServedShare] = []  # those of the node itself
+        self._left_out: set[bytes] = set()  # ids of those that are not on the page
         self._node = node
         self._timeout = timeout
         self._endpoint = endpoint
         self._with_metrics = with_metrics
         self._on_problem = on_problem
-        self._connections = connections.ConnectionLimiter()
+        self._connections = guard.ConnectionLimiter()
         self._closing = asyncio.Event()
         self._owned = AsyncExitStack()
         self._port = 0
@@ -114,9 +116,12 @@ class Gateway:
     def add(self, link: Link) -> None:
         """Also serve a share that the node itself shares or fetches, if not yet.
 
-        With more than `MAX_ADDED` shares, later ones are not on the page.
+        With more than `MAX_ADDED` shares, the page says how many others there are.
         """
-        if len(self.shares) >= MAX_ADDED or link.id in self._ids:
+        if link.id in self._ids:
+            return
+        if len(self.shares) >= MAX_ADDED:
+            self._left_out.add(link.id)
             return
         share = ServedShare(len(self.shares), link, self._node, self._timeout)
         self._owned.enter_context(share.join())
@@ -170,7 +175,7 @@ class Gateway:
             auto_decompress=False,  # no input is ever decompressed
             access_log=None,
             logger=_silent,
-            keepalive_timeout=connections.HEADER_TIME,
+            keepalive_timeout=guard.HEADER_TIME,
             lingering_time=0,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -208,7 +213,7 @@ class Gateway:
                     share.look()
             return sampler.sample()
 
-        page = PageRoutes(self.shares, sample)
+        page = PageRoutes(self.shares, sample, lambda: len(self._left_out))
         shares = self._by_number
         sender = Sender(self._on_problem)
         files = FileRoutes(shares, sender)

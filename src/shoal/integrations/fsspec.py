@@ -27,9 +27,18 @@ from shoal.config.values import nearest
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
 from shoal.errors import UsageError
-from shoal.integrations.fsspec_file import Place, ShoalFile, copy_to, write_copy
-from shoal.integrations.read_only import ReadOnlyFileSystem, read_only
-from shoal.integrations.share_tree import DATE, Info, ShareTree, inner_path
+from shoal.integrations.fsspec_file import (
+    DATE,
+    Info,
+    Place,
+    ReadOnlyFileSystem,
+    ShareTree,
+    ShoalFile,
+    copy_to,
+    inner_path,
+    read_only,
+    write_copy,
+)
 from shoal.node.node import Node
 
 __all__ = ["ShoalFile", "ShoalFileSystem"]

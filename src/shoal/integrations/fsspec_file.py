@@ -1,23 +1,136 @@
-"""Open files of shares as fsspec has them, and copies of them on the local disk."""
+"""Describe, open and copy the files of shares as fsspec does."""
 
+import errno
 import io
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from datetime import UTC, datetime
+from functools import partialmethod
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeAlias
 
+from fsspec import AbstractFileSystem
 from fsspec.caching import BaseCache, caches
 from fsspec.callbacks import Callback
 
-from shoal.blocking.file import BlockingFile
+from shoal.blocking.file import READ_ONLY, BlockingFile
 from shoal.blocking.loop_thread import LoopThread
+from shoal.core.manifest.file_tree import File
+from shoal.core.manifest.listing import children
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link
+from shoal.errors import NotFoundError
 
 if TYPE_CHECKING:
     from shoal.integrations.fsspec import ShoalFileSystem
 
-__all__ = ["Place", "ShoalFile", "copy_to", "write_copy"]
+__all__ = [
+    "DATE",
+    "Info",
+    "Place",
+    "ReadOnlyFileSystem",
+    "ShareTree",
+    "ShoalFile",
+    "copy_to",
+    "inner_path",
+    "read_only",
+    "write_copy",
+]
+
+# The bytes behind a path never change, so every file has the same date: the first that
+# all formats can express. Readers compare it with the date of what they have cached.
+DATE = datetime(1980, 1, 1, tzinfo=UTC)
+
+Info: TypeAlias = dict[str, Any]
+
+
+class ShareTree:
+    """Describe the files and folders of one share for fsspec.
+
+    Paths begin with the id of the share, `top`. fsspec describes a file or folder by a
+    dict with at least its name, its size in bytes and its type. The pages of the list
+    of files are loaded when a name needs them, and kept.
+    """
+
+    def __init__(self, top: str, load: Callable[[Missing], Manifest]) -> None:
+        """Start with the root record; `load` returns a manifest with more pages."""
+        self._top = top
+        self._load_from = load
+        self._manifest = load(lambda manifest: ())
+        self.only_file: str | None = None
+        """The path of a share's only file; None for a folder."""
+        if not self._manifest.root.is_folder:
+            self.only_file = f"{top}/{self._manifest.root.name}"
+
+    def info(self, path: str) -> Info:
+        """Return the description of a path, with its date.
+
+        Raises `FileNotFoundError`.
+        """
+        inner = inner_path(path)
+        file = self._find(inner) if inner else None
+        if inner and file is None and not self._list(inner):
+            what = "The share has no such file or folder"
+            raise FileNotFoundError(errno.ENOENT, what, inner)
+        return {**self._describe(inner, file), "mtime": DATE.timestamp()}
+
+    def entries(self, path: str) -> list[Info]:
+        """Return the descriptions of what is in a folder, or of a file.
+
+        Raises `FileNotFoundError`.
+        """
+        return self._list(inner_path(path)) or [self.info(path)]
+
+    def _find(self, inner: str) -> File | None:
+        self._load(lambda manifest: manifest.missing_path(inner))
+        try:
+            return self._manifest.find(inner)
+        except NotFoundError:
+            return None
+
+    def _list(self, inner: str) -> list[Info]:
+        self._load(lambda manifest: manifest.missing_children(inner))
+        start = f"{inner}/" if inner else ""
+        found = children(self._manifest, inner)
+        return [self._describe(start + name, file) for name, file in found]
+
+    def _load(self, missing: Missing) -> None:
+        if any(True for _ in missing(self._manifest)):
+            loaded = self._load_from(missing)
+            for key in loaded.keys():
+                self._manifest.add_page(key, loaded.page(key) or b"")
+
+    def _describe(self, inner: str, file: File | None) -> Info:
+        return {
+            "name": f"{self._top}/{inner}" if inner else self._top,
+            "size": 0 if file is None else file.size,
+            "type": "directory" if file is None else "file",
+            "executable": file is not None and file.executable,
+        }
+
+
+def inner_path(path: str) -> str:
+    """Return the path within the share: everything after the share's id."""
+    return path.partition("/")[2]
+
+
+def read_only() -> OSError:
+    """Return the error of a call that would write."""
+    return OSError(errno.EROFS, READ_ONLY)
+
+
+class ReadOnlyFileSystem(AbstractFileSystem):
+    """Refuse to write: fsspec would try it, or do nothing and report no error."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise read_only()
+
+    # They take whatever their callers pass.
+    _any = partialmethod(_refuse)
+    mkdir = makedirs = rmdir = touch = put = put_file = pipe = pipe_file = _any
+    rm = rm_file = _rm = cp_file = copy = mv = write_text = write_bytes = _any
+
 
 READ_SIZE = 64 * 1024  # bytes; the unit of a cache type of fsspec
 COPY_SIZE = 1024 * 1024  # bytes read at once for a local copy
@@ -69,7 +182,7 @@ class ShoalFile(BlockingFile):
         # fsspec's block cache replaces the cache of an open file by its own.
         self._cache = cache
         is_none = cache is None or type(cache) is BaseCache
-        self._raw.through = None if is_none else cache._fetch
+        self._raw.read_through(None if is_none else cache._fetch)
 
     @property
     def closed(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from shoal.errors import ProtocolError, RouterError
-from shoal.mapping.http_response import HttpResponse, parse_response
+from shoal.mapping.responses import HttpResponse, parse_response
 from shoal.mapping.upnp import Url
 from shoal.net.gateway import Gateway
 

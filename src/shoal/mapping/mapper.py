@@ -1,18 +1,163 @@
 """Have ports of this node mapped by the router, in the background.
 
-`Mapper` owns a `Keeper` and its task for each port. Nothing waits for it.
+`Keeper` keeps one port mapped: it finds the router, maps, renews, and starts again.
+`Mapper` owns a `Keeper` and its task for each port. Nothing waits for it. A router that
+answers nonsense, late or never costs a few packets every hour.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.status import PortMapping
-from shoal.mapping.keeper import Keeper
+from shoal.errors import RouterError
+from shoal.mapping.base import Method
+from shoal.mapping.methods import Probe, searches_of
+from shoal.mapping.packets import NONCE_SIZE
 from shoal.net.gateway import Gateway, find_gateway
 
-__all__ = ["MAX_PORTS", "Mapper"]
+__all__ = ["MAX_PORTS", "Keeper", "Mapper", "renewal_wait"]
+
+# A router may grant seconds only, to have us send without end.
+LEAST_WAIT = 60.0  # seconds to the next renewal, at least
+# A router that has restarted has forgotten its mappings, and most do not say so.
+MOST_WAIT = 600.0  # the same, at most
+RETRY = (120.0, 3600.0)  # seconds to the second attempt, and to later ones at most
+
+NO_ROUTER = "No router was found that translates an address of this machine."
+
+
+class Keeper:
+    """Keep one TCP port mapped, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        find: Callable[[], Gateway | None],
+        multicasts: bool,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Map `port` by the router that `find` returns.
+
+        With `multicasts`, a search by UPnP also goes to the multicast group.
+        `on_change` is called when `mapping` has changed.
+        """
+        self.mapping: PortMapping | None = None
+        """The mapping, None while there is none."""
+        self.problem: str | None = None
+        """Why there is none, as a sentence; None before that is known."""
+        self.has_tried = asyncio.Event()
+        """Set once the first attempt has succeeded or failed."""
+        self._port = port
+        self._find = find
+        self._multicasts = multicasts
+        self._on_change = on_change
+        self._is_due = asyncio.Event()
+        self._nonce = os.urandom(NONCE_SIZE)
+        # Asked for last: what to give back even if its answer never came.
+        self._method: Method | None = None
+        self._wanted = port
+
+    def restart(self) -> None:
+        """Ask again now: addresses have changed, or this machine was asleep."""
+        self._is_due.set()
+
+    async def run(self) -> None:
+        """Keep the port mapped until cancelled."""
+        wait, most = RETRY
+        while True:
+            gateway = self._find()
+            if gateway is None:
+                self.problem = NO_ROUTER
+            else:
+                try:
+                    await self._hold(gateway)
+                except RouterError as error:
+                    self.problem = (
+                        f"The router at {gateway.address} maps no port: {error}."
+                    )
+                if self.mapping is not None:  # until now
+                    self._set(None)
+                    wait = RETRY[0]
+                    continue
+            self.has_tried.set()
+            wait = RETRY[0] if await self._sleep(wait) else min(2 * wait, most)
+
+    async def give_back(self) -> None:
+        """Remove the mapping from the router, if it was asked for one."""
+        if self._method is not None:
+            with suppress(RouterError):
+                await self._method.unmap(self._port, self._wanted)
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Wait; return True as soon as `restart` is called."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_due.wait()
+        except TimeoutError:
+            return False
+        self._is_due.clear()
+        return True
+
+    async def _hold(self, gateway: Gateway) -> None:
+        """Map the port and renew that; return once there is another router.
+
+        Raises `RouterError` if the router does not map it, or not any more.
+        """
+        method, lifetime = await self._map_by_any(gateway)
+        while True:
+            if await self._sleep(renewal_wait(lifetime)) and self._find() != gateway:
+                self._method = None  # the old router is out of reach
+                return
+            lifetime = await self._map(method)
+
+    async def _map_by_any(self, gateway: Gateway) -> tuple[Method, float]:
+        """Map the port by the best protocol that works; return that, and the lifetime.
+
+        Raises `RouterError`.
+        """
+        searches = searches_of(gateway, self._nonce, multicasts=self._multicasts)
+        async with Probe(searches) as probe:
+            while (method := await probe.next()) is not None:
+                try:
+                    return method, await self._map(method)
+                except RouterError as error:
+                    probe.failures[method.name] = str(error)
+        # By several protocols it often fails for the same reason.
+        reasons: dict[str, list[str]] = {}
+        for name, reason in probe.failures.items():
+            reasons.setdefault(reason, []).append(name)
+        named = (f"{reason} ({', '.join(by)})" for reason, by in reasons.items())
+        raise RouterError("; ".join(named))
+
+    async def _map(self, method: Method) -> float:
+        """Map the port or renew that; return for how many seconds."""
+        self._method = method
+        mapped = await method.map(self._port, self._wanted)
+        self._wanted = mapped.outside.port
+        self._set(PortMapping(self._port, mapped.outside, method.name))
+        return mapped.lifetime
+
+    def _set(self, mapping: PortMapping | None) -> None:
+        before, self.mapping = self.mapping, mapping
+        if mapping is not None:
+            self.problem = None
+        self.has_tried.set()
+        if mapping != before:
+            self._on_change()
+
+
+def renewal_wait(lifetime: float) -> float:
+    """Return how many seconds to wait before a mapping is renewed.
+
+    `lifetime` is in seconds, 0 for a mapping without an end.
+    """
+    wait = lifetime / 2 if lifetime else MOST_WAIT
+    return min(max(wait, LEAST_WAIT), MOST_WAIT)
+
 
 MAX_PORTS = 8  # ports mapped at once; some routers have room for a hundred only
 GIVE_BACK = 0.5  # seconds to give all mappings back at the end

@@ -1,14 +1,17 @@
-"""PCP, NAT-PMP and UPnP as methods to have a port mapped.
+"""PCP, NAT-PMP and UPnP as methods to have a port mapped, and the choice among them.
 
 Each `find_…` asks the router whether it speaks the protocol, which maps nothing yet.
+`Probe` asks for all three at once. It prefers PCP, then NAT-PMP, then UPnP, and waits
+for a better one that has not answered yet a moment only.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from functools import partial
+from typing import Self
 
 from shoal.errors import ProtocolError, RouterError
-from shoal.mapping.base import LIFETIME, Mapped, check_mapped
-from shoal.mapping.elements import Element
+from shoal.mapping.base import LIFETIME, Mapped, Method, check_mapped
 from shoal.mapping.exchange import ask, request_http, search
 from shoal.mapping.packets import (
     SERVER_PORT,
@@ -21,6 +24,7 @@ from shoal.mapping.packets import (
     pcp_announce_request,
     pcp_map_request,
 )
+from shoal.mapping.responses import Element
 from shoal.mapping.upnp import (
     SSDP_GROUP,
     SSDP_PORT,
@@ -34,7 +38,7 @@ from shoal.mapping.upnp import (
 )
 from shoal.net.gateway import Gateway
 
-__all__ = ["find_natpmp", "find_pcp", "find_upnp"]
+__all__ = ["Probe", "find_natpmp", "find_pcp", "find_upnp", "searches_of"]
 
 DESCRIPTION = "shoal"  # of our mappings, in the list that a router shows
 OTHER_PORTS = 3  # tried after the wanted one
@@ -224,3 +228,69 @@ def _candidates(wanted: int) -> Iterator[int]:
     """Yield the ports of the router to try."""
     for number in range(1 + OTHER_PORTS):
         yield wanted + number if wanted + number <= 65535 else wanted - number
+
+
+GRACE = 1.0  # seconds from the start in which a better protocol may still answer
+
+
+def searches_of(
+    gateway: Gateway, nonce: bytes, *, multicasts: bool
+) -> dict[str, Coroutine[None, None, Method]]:
+    """Return a search for each protocol, the preferred one first."""
+    return {
+        "PCP": find_pcp(gateway, nonce),
+        "NAT-PMP": find_natpmp(gateway),
+        "UPnP": find_upnp(gateway, multicasts=multicasts),
+    }
+
+
+class Probe:
+    """Run the searches; an async context manager, which ends them."""
+
+    def __init__(self, searches: dict[str, Coroutine[None, None, Method]]) -> None:
+        """Start searches by the names of their protocols, the preferred one first.
+
+        What one raises other than `RouterError` is raised by `next`.
+        """
+        self.failures: dict[str, str] = {}
+        """Why a protocol cannot be used, as the end of a sentence."""
+        self._searches = {
+            name: asyncio.create_task(each) for name, each in searches.items()
+        }
+        self._clock = asyncio.get_running_loop().time
+        self._decides_at = self._clock() + GRACE
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._searches.values():
+            each.cancel()
+        await asyncio.gather(*self._searches.values(), return_exceptions=True)
+
+    async def next(self) -> Method | None:
+        """Return the best method that was not returned yet; None if there is none."""
+        while True:
+            answered = self._answered()
+            if not self._searches:
+                return None
+            wait = max(0.0, self._decides_at - self._clock()) if answered else None
+            if wait == 0.0 or next(iter(self._searches)) in answered:
+                chosen = next(name for name in self._searches if name in answered)
+                return self._searches.pop(chosen).result()
+            await asyncio.wait(
+                [each for each in self._searches.values() if not each.done()],
+                timeout=wait,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    def _answered(self) -> set[str]:
+        """Return the protocols that the router speaks; forget those it does not."""
+        for name, task in list(self._searches.items()):
+            if task.done():
+                try:
+                    task.result()
+                except RouterError as error:
+                    self.failures[name] = str(error)
+                    del self._searches[name]
+        return {name for name, task in self._searches.items() if task.done()}

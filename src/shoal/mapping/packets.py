@@ -124,7 +124,7 @@ def parse_pcp(data: bytes) -> PcpAnswer | None:
         raise ProtocolError("no answer of PCP")
     _, opcode, result, lifetime, _ = _PCP_RESPONSE.unpack_from(data)
     if opcode == _RESPONSE | _ANNOUNCE:
-        return PcpAnswer(0)  # whatever the result: PCP is spoken
+        return PcpAnswer(0)  # any result shows that PCP is spoken
     if opcode != _RESPONSE | _MAP or len(data) < _PCP_RESPONSE.size + _PCP_MAP.size:
         raise ProtocolError("an answer of PCP to another request")
     body = _PCP_MAP.unpack_from(data, _PCP_RESPONSE.size)

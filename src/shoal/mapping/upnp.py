@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 from shoal.errors import ProtocolError
-from shoal.mapping.elements import Element, parse_elements
+from shoal.mapping.responses import Element, parse_elements
 
 __all__ = [
     "SSDP_GROUP",

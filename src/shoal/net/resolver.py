@@ -43,7 +43,7 @@ def _ask_system(host: str, port: int) -> list[AddressInfo]:
 async def call_in_daemon(work: Callable[[], T], name: str) -> T:
     """Return what `work` finds for a name, or raise what it raises; it may block.
 
-    It goes on in its thread if the caller is cancelled, and ends with the process.
+    If the caller is cancelled, `work` continues in its thread, until the process ends.
     Raises `OSError` while `MAX_LOOKUPS` other calls are not complete.
     """
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shoal.core.names.link import Link
     from shoal.swarm.fetch import FetchResult
     from shoal.swarm.member import Registry
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["fetch_by", "offer", "redeem"]
 

@@ -1,29 +1,114 @@
-"""The calls of a `Node` that concern files of this machine: share, seed, verify."""
+"""The calls of a `Node` that concern files of this machine, and its open channels."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
-from shoal.core.report.events import ShareEvent
-from shoal.errors import UsageError
-from shoal.node.channels import OpenChannels
-from shoal.node.checks import check_callable, check_type, link_of
+from shoal.config.settings import Settings
+from shoal.core.names.channel_id import Channel
+from shoal.core.report.events import DownloadEvent, ShareEvent
+from shoal.errors import UsageError, option
+from shoal.node.checks import check_callable, check_optional, check_type, link_of
+from shoal.resources import Resources
 
 if TYPE_CHECKING:
+    from shoal.channel.operations import OpenShare
     from shoal.config.arguments import AnyPath, ShareFields
     from shoal.core.manifest.manifest import Manifest
     from shoal.core.names.link import Link
     from shoal.storage.catalogue_entry import Entry
     from shoal.swarm.build_share import Given
-    from shoal.swarm.compare import Comparison
+    from shoal.swarm.copies import Comparison
     from shoal.swarm.member import Registry
-    from shoal.swarm.operations import SealedShare
+    from shoal.swarm.share import SealedShare
 
 __all__ = ["LocalFiles"]
 
 
-class LocalFiles(OpenChannels):
-    """Share, seed and verify what is on the disk; a base class of `Node`."""
+class LocalFiles:
+    """Serve and fetch open channels; share, seed and verify; a base class of `Node`."""
+
+    settings: Settings
+    """How the network is used."""
+    _resources: Resources
+
+    async def share_open(
+        self,
+        path: "AnyPath",
+        channel: str | Channel | None = None,
+        *,
+        chunk_size: int | None = None,
+        on_hashed: Callable[[int, int], None] = lambda done, size: None,
+    ) -> "OpenShare":
+        """Serve a file over an open channel: the named one, or a hash channel.
+
+        `id = (await node.share_open("notes.txt")).channel.id`. `on_hashed` is called in
+        a thread, with the bytes hashed so far and the size. Raises `UsageError`,
+        `StoreError` or `NetworkError`.
+        """
+        from shoal.channel.operations import share_open
+
+        return await share_open(self._resources, path, channel, chunk_size, on_hashed)
+
+    async def fetch_open(
+        self,
+        channel: str | Channel,
+        target: "AnyPath",
+        *,
+        overwrite: bool | None = None,
+        seed: bool | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> "OpenShare | None":
+        """Fetch an open channel to `target` from all of its servers.
+
+        `await node.fetch_open("team-notes", "copy.txt")`; only hash channels are
+        verified. `timeout` is the longest wait for a new chunk, in seconds. With `seed`
+        the file is served afterwards and the share returned, and an existing target is
+        verified instead of refused. Raises `TargetExistsError`, `NotFoundError`,
+        `UnfinishedError`, `VerificationError` or another `ShoalError`.
+        """
+        from shoal.channel.operations import fetch_open
+
+        check_type("channel", channel, str, Channel)
+        return await fetch_open(
+            self._resources,
+            channel,
+            target,
+            overwrite=overwrite,
+            seed=seed,
+            timeout=self._seconds(timeout),
+            on_event=on_progress,
+        )
+
+    def stream_open(
+        self,
+        channel: str | Channel,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of an open channel in order, and write nothing to the disk.
+
+        ```python
+        async with aclosing(node.stream_open("team-notes")) as blocks:
+            async for block in blocks:
+                print(len(block))
+        ```
+
+        Only hash channels are verified, each byte before it is yielded. `timeout` is
+        the longest wait for a new chunk, in seconds. Raises `NotFoundError`,
+        `UnfinishedError`, `VerificationError` or another `ShoalError`.
+        """
+        from shoal.channel.operations import stream_open
+
+        check_type("channel", channel, str, Channel)
+        seconds = self._seconds(timeout)
+        return stream_open(self._resources, channel, seconds, on_progress)
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        check_optional("timeout", timeout, int, float)
+        return self.settings.timeout if timeout is None else timeout
 
     async def share(
         self,
@@ -51,7 +136,10 @@ class LocalFiles(OpenChannels):
 
         check_callable("on_progress", on_progress)
         made = ShareOptions.of(receivers=receivers, **options)
-        given = _stream_of(path) or _given(path, made.name)
+        stream = _stream_of(path)
+        if stream is not None:
+            _refuse_for_folders(options)
+        given = stream or _given(path, made.name)
         share = await share_sealed(self._registry, given, made, on_progress)
         if made.code:
             from shoal.node.codes import offer
@@ -151,6 +239,17 @@ class LocalFiles(OpenChannels):
 def _stream_of(path: object) -> "BinaryIO | None":
     """Return what a caller shares if it is an open file."""
     return cast("BinaryIO", path) if hasattr(path, "read") else None
+
+
+def _refuse_for_folders(options: "ShareFields") -> None:
+    """Raise `UsageError` for options that an open file cannot have."""
+    for name in ("include", "exclude", "follow_symlinks"):
+        if options.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{option(flag)} is for the files of a folder, and an open file is "
+                "shared as one; leave it out."
+            )
 
 
 def _given(path: object, name: str | None) -> "Given":

@@ -29,14 +29,15 @@ from shoal.resources import Resources
 
 if TYPE_CHECKING:
     from shoal.config.arguments import AnyPath, FetchFields
-    from shoal.core.manifest.file_table import File
+    from shoal.core.manifest.file_tree import File
     from shoal.core.manifest.listing import Stat
     from shoal.core.manifest.manifest import Manifest, Missing
     from shoal.core.names.link import Link
     from shoal.core.report.counters import Counters
     from shoal.core.report.status import PortMapping, ShareStatus
     from shoal.reading.file import Opening
-    from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.reading.share_cache import ShareCache
+    from shoal.reading.share_caches import ShareCaches
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.fetch import FetchResult
 
@@ -229,7 +230,8 @@ class Node(LocalFiles):
         `timeout` is the longest wait for a chunk, in seconds. Raises `NotFoundError`,
         `UsageError` or what `manifest` raises.
         """
-        from shoal.reading.file import AsyncFile, Opening, open_reader
+        from shoal.reading.file import AsyncFile, Opening
+        from shoal.reading.reader import open_reader
 
         check_optional("path", path, str)
         link, seconds = link_of(link), self._seconds(timeout)
@@ -363,7 +365,7 @@ class Node(LocalFiles):
             share = parse_share(share)
         seconds = self._seconds(timeout)
         if not isinstance(share, Channel):
-            from shoal.reading.file import read_chunk
+            from shoal.reading.reader import read_chunk
 
             return await read_chunk(self._share_caches, share, index, seconds)
         from shoal.channel.fetch_chunk import fetch_chunk
@@ -372,7 +374,7 @@ class Node(LocalFiles):
 
     @cached_property
     def _share_caches(self) -> "ShareCaches":
-        from shoal.reading.share_cache import ShareCaches
+        from shoal.reading.share_caches import ShareCaches
 
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)

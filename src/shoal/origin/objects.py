@@ -21,7 +21,7 @@ from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import MIN_RATE
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.origin.parts import Block, OriginFileError, Part
-from shoal.origin.responses import limited
+from shoal.origin.session import limited
 
 __all__ = ["ObjectReader"]
 
@@ -220,7 +220,7 @@ def _s3_options() -> dict[str, Any]:
     """Return options for s3fs: no redirect is followed, no response is very long.
 
     botocore follows none, but aiobotocore lets aiohttp do so, which sends the session
-    token of the user's credentials to whatever host the server names. A bucket that
+    token of the user's credentials to any host that the server names. A bucket that
     has moved to another region needs no redirect: botocore signs a new request. It
     reads responses whole, however long they are.
     """

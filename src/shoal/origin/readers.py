@@ -51,7 +51,8 @@ class UrlReader:
     async def read(self, part: Part) -> AsyncGenerator[Block, None]:
         """Yield blocks of a file; raises `PeerError`."""
         if self._reader is None:
-            # In a thread, since the import takes as long as many chunks.
+            # In a thread, since the import takes as long as many chunks. The program
+            # waits for this thread at its end, so it connects to no server.
             loop = asyncio.get_running_loop()
             opened = await loop.run_in_executor(None, self._open)
             self._reader = self._reader or opened

@@ -14,8 +14,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 from shoal.core.report.status import PeerStatus
-from shoal.core.schedule.window import ORIGIN_RUNS
-from shoal.core.session.session import ChunkReceived
+from shoal.core.schedule.origin_requests import ORIGIN_RUNS
+from shoal.core.session.events import ChunkReceived
 from shoal.errors import PeerError
 from shoal.origin.parts import (
     ChunkCollector,

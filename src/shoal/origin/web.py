@@ -37,8 +37,7 @@ from shoal.origin.parts import (
     Part,
     how_to_allow,
 )
-from shoal.origin.responses import TooMuchHeaderError
-from shoal.origin.session import HttpSessions
+from shoal.origin.session import HttpSessions, TooMuchHeaderError
 
 __all__ = [
     "AddressFilter",

@@ -2,8 +2,6 @@
 
 A `ShareCache` is in the swarm of one share for all of its readers, and keeps recently
 read chunks and blocks in memory. What this node has on its disk is read from there.
-`ShareCaches` keeps a cache for a while after its last reader is closed: a program that
-lists files often opens one next.
 """
 
 import asyncio
@@ -32,9 +30,7 @@ from shoal.swarm.member import Member, Registry
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.conditions import time_limit
 
-__all__ = ["ShareCache", "ShareCaches"]
-
-LINGER = 30.0  # seconds in the swarm after the last reader is closed
+__all__ = ["ShareCache"]
 
 T = TypeVar("T")
 
@@ -200,6 +196,36 @@ class ShareCache:
         reader.current = index
         return await self._get(reader, wanted, find, read_stored, timeout)
 
+    def peek(self, chunks: Chunks, offset: int) -> tuple[int, Data] | None:
+        """Return the offset and bytes of what is in memory at an offset of the share.
+
+        Thread-safe. What this node has on its disk is not found.
+        """
+        requests = self._requests
+        if requests is None:
+            return None
+        index, place = divmod(offset, chunks.chunk_size)
+        found = requests.cache.peek(index, place // BLOCK_SIZE)
+        return (chunks.offset(index) + found[0], found[1]) if found else None
+
+    def move(self, reader: ReaderPosition, first: int, edge: int) -> None:
+        """Fetch bytes `first` to `edge - 1` for a reader, which does not wait.
+
+        They replace its earlier requests.
+        """
+        requests, swarm = self._requests, self.swarm
+        if requests is None or swarm is None or self._resources.is_stopped:
+            return
+        index = first // reader.chunks.chunk_size
+        by_blocks = requests.is_in_parts(index)
+        wanted = wanted_for(reader.chunks, first, edge, by_blocks=by_blocks)
+        reader.current = index
+        manifest = swarm.manifest
+        if manifest is not None:
+            indexes = range(index, wanted.last + 1)
+            swarm.want_pages(manifest.missing_hashes(indexes))
+        requests.move(reader, wanted)
+
     async def chunk(
         self, reader: ReaderPosition, index: int, timeout: float | None
     ) -> Data:
@@ -274,7 +300,7 @@ class ShareCache:
         manifest = swarm.manifest
         assert manifest is not None
         assert index is not None
-        last = max((*wanted.chunks[-1:], *(run.index for run in wanted.runs)))
+        last = wanted.last
         if last > index or not manifest.hash_table.has_digest(index):
             await self._load_hashes(swarm, range(index, last + 1))
         requests.want_first(reader, index, wanted)
@@ -319,63 +345,3 @@ async def _time_limit(swarm: Swarm, timeout: float | None) -> AsyncIterator[None
 
 def _closed() -> ShoalError:
     return ShoalError("The node that reads this share is closed; open another one.")
-
-
-class ShareCaches:
-    """Keep one `ShareCache` for each link that is read."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._open: dict[Link, ShareCache] = {}
-        self._idle: dict[Link, asyncio.TimerHandle] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def enter(self, link: Link) -> ShareCache:
-        """Return the cache of a share; call `leave` when done."""
-        timer = self._idle.pop(link, None)
-        if timer is not None:
-            timer.cancel()
-        cache = self._open.get(link)
-        if cache is None:
-            cache = self._open[link] = ShareCache(self._registry, link)
-        cache.users += 1
-        return cache
-
-    def positions(self, share_id: bytes) -> frozenset[int]:
-        """Return the chunks of a share that readers wait for, or read last."""
-        found = [c.positions for c in self._open.values() if c.link.id == share_id]
-        return frozenset().union(*found)
-
-    def leave(self, cache: ShareCache) -> None:
-        """Undo one `enter`; after the last, the cache is closed in `LINGER` seconds."""
-        cache.users -= 1
-        if not cache.users and self._open.get(cache.link) is cache:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(LINGER, self._close, cache.link)
-            self._idle[cache.link] = timer
-
-    async def aclose(self) -> None:
-        """Leave every swarm; idempotent.
-
-        Raises what went wrong while leaving one, then or earlier.
-        """
-        for timer in self._idle.values():
-            timer.cancel()
-        for link in list(self._open):
-            self._close(link)
-        closing, self._closing = self._closing, set()
-        if closing:
-            await asyncio.wait(closing)
-        for task in closing:
-            task.result()
-
-    def _close(self, link: Link) -> None:
-        self._idle.pop(link, None)
-        task = asyncio.get_running_loop().create_task(self._open.pop(link).aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._on_closed)
-
-    def _on_closed(self, task: asyncio.Task[None]) -> None:
-        """Forget a task that ended well; keep one that failed, for `aclose`."""
-        if not task.cancelled() and task.exception() is None:
-            self._closing.discard(task)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from shoal.errors import ShoalError, StoreError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own, prune
+from shoal.storage.disk.own_folders import make_directories, opened_own, prune
 
 __all__ = [
     "BackgroundShare",

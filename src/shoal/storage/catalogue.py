@@ -12,7 +12,6 @@ that is damaged is reported and skipped (`catalogue_entry`).
 """
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -29,25 +28,13 @@ from shoal.core.names.link import Link
 from shoal.errors import ShoalError
 from shoal.storage.catalogue_entry import Entry, Made, decode, encode
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own, write_new_file
+from shoal.storage.disk.own_folders import make_directories, opened_own, write_new_file
 
-__all__ = ["Catalogue", "user_home"]
+__all__ = ["Catalogue"]
 
 MAX_ENTRY_SIZE = 1 << 30  # bytes of a file that is read
 _MARK = ".serving-"
 _HASH_LENGTH = 24  # hexadecimal digits of each hash in the name of an entry
-
-
-def user_home() -> Path:
-    """Return the folder for the data that this user keeps between runs."""
-    if sys.platform == "linux":
-        # The same path as platformdirs returns, without the time to import that.
-        home = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
-        return Path(os.path.expanduser(home), "shoal")
-    else:
-        from platformdirs import user_data_path
-
-        return user_data_path("shoal")
 
 
 class _Mark(NamedTuple):

@@ -8,7 +8,7 @@ A reader pins the chunk that it waits for, so that other readers cannot push tha
 out of the cache before it has read it.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
 from shoal.core.manifest.blocks import BLOCK_SIZE, BlockHashes, Run, block_count
@@ -20,6 +20,8 @@ from shoal.storage.store import DownloadStore, check_length
 __all__ = ["CACHE_SIZE", "ChunkCache"]
 
 CACHE_SIZE = 64 * 1024 * 1024  # bytes
+MAX_PEEKED = 256  # chunks that were read in other threads, of which a note is kept
+_NO_PARTS: dict[int, Data] = {}
 _SLACK = 4096  # bytes that other objects may take of the memory in `make_room`
 
 
@@ -45,6 +47,7 @@ class ChunkCache(DownloadStore):
         """The hashes of the blocks of the chunks that were read last."""
         self._parts: dict[int, dict[int, Data]] = {}  # blocks of incomplete chunks
         self._pins: dict[int, int] = {}
+        self._peeked: deque[int] = deque(maxlen=MAX_PEEKED)
         self._on_forgotten = on_forgotten
 
     def look(self, index: int) -> Data | None:
@@ -53,6 +56,20 @@ class ChunkCache(DownloadStore):
         if data is not None:
             self._cached.move_to_end(index)
         return data
+
+    def peek(self, index: int, block: int) -> tuple[int, Data] | None:
+        """Return a chunk and 0, or a block and its offset in the chunk; or None.
+
+        Thread-safe: it changes nothing but a note that this was read.
+        """
+        data, offset = self._cached.get(index), 0
+        if data is None:
+            data = self._parts.get(index, _NO_PARTS).get(block)
+            offset = block * BLOCK_SIZE
+        if data is None:
+            return None
+        self._peeked.append(index)
+        return offset, data
 
     def pin(self, index: int) -> None:
         """Keep a chunk, now or when it arrives, until as many calls of `unpin`."""
@@ -162,6 +179,8 @@ class ChunkCache(DownloadStore):
 
     def _shrink(self) -> None:
         """Remove chunks that are not pinned, but never the newest."""
+        if self._size > self._limit:
+            self._use_notes()
         while self._size > self._limit and len(self._cached) > 1:
             index = next((i for i in self._cached if i not in self._pins), None)
             if index is None or index == next(reversed(self._cached)):
@@ -174,3 +193,12 @@ class ChunkCache(DownloadStore):
             self._size -= len(data)
             self.have.discard(index)
             self._on_forgotten(index)
+
+    def _use_notes(self) -> None:
+        """Mark as read what was peeked at; the newest chunk stays so."""
+        newest = next(reversed(self._cached))
+        while self._peeked:
+            index = self._peeked.popleft()
+            if index in self._cached:
+                self._cached.move_to_end(index)
+        self._cached.move_to_end(newest)

@@ -20,25 +20,25 @@ from shoal.core.manifest.build import (
     check_paths,
     check_share_name,
 )
-from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.paths import find_problem
-from shoal.core.manifest.root import (
-    SALT_SIZE,
+from shoal.core.manifest.chunk_sizes import (
     check_chunk_count,
     check_sealed_chunk_size,
     choose_chunk_size,
 )
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.paths import find_problem
+from shoal.core.manifest.root import SALT_SIZE
 from shoal.errors import ShoalError, UsageError, option
 from shoal.origin.parts import Part
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
+from shoal.storage.home import user_secret
 from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
-from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.shared.spool import Spooled, SpooledFile, remove_spooled
 from shoal.swarm.served_hashes import verify_by

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_CHUNKS, ARRIVAL_RATE, HostLimit
+from shoal.core.host_limits import ArrivalLimit
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
@@ -64,7 +64,7 @@ class Connections:
             self._attempt, self._count_dialled, resources.rng, resources.dials
         )
         self._loop = asyncio.get_running_loop()
-        self._arrivals = HostLimit(ARRIVAL_BURST, ARRIVAL_RATE)
+        self._arrivals = ArrivalLimit()
         self._places = MAX_CONNECTIONS
         self._is_leaving = False
         self._all_gone = asyncio.Event()  # set once we are leaving
@@ -110,7 +110,7 @@ class Connections:
         """Tell every session how many chunks there are; limit the places by that."""
         count = manifest.chunks.count
         self._places = self._dialler.most_peers = places_of(count)
-        self._arrivals.weight = max(1.0, count / ARRIVAL_CHUNKS)
+        self._arrivals.know_size(count)
         for connection in self.peers:
             connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
         for peer in sorted(self, key=lambda each: not each.is_greeted)[self._places :]:
@@ -185,8 +185,8 @@ class Connections:
         await self._dial(address, self._factory(address, source))
 
     def _factory(self, address: Address, source: str) -> Factory:
-        # A peer's port is a claim: it must not keep us from an address that anyone but
-        # other peers has named.
+        # A peer's port is a claim: it must not keep us from an address that the user,
+        # the link or discovery has named.
         if source == SWARM and address in {peer.address for peer in self}:
             raise PeerError(f"{address} has dialled us")
         return lambda proven: self._make(proven, address, source)
@@ -249,7 +249,7 @@ class Connections:
 
         Of those that are not silent, the oldest that has transferred a chunk is kept,
         or the oldest if none has. The others are closed once it has transferred one,
-        if our share `is_complete`, or once all have been of no use for `USE_TIME`:
+        if our share `is_complete`, or once all have been idle for `USE_TIME`:
         before that, one of them may be with the honest node.
         """
         best: dict[bytes, Peer] = {}

@@ -1,8 +1,8 @@
 """Decide what concerns several parts of a swarm at once.
 
 The `Coordinator` receives the results of the download: a verified chunk is served from
-then on, and a peer whose chunk is wrong is told so or banned. It also combines the
-states of the parts, which the `Dispatcher` holds, for those who ask.
+then on, and a peer whose chunk is wrong is told so or banned. It looks at the clock for
+all parts. It also combines their states, which the `Dispatcher` holds, for callers.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,6 +78,37 @@ class Coordinator(Watcher[ChunkSource]):
         """Ban a peer that sent wrong data; `what` says which."""
         self._counters.failures += 1
         self._parts.connections.ban(peer, LyingPeerError(what))
+
+    # The clock.
+
+    def on_tick(self, now: float, manifest: Manifest | None) -> None:
+        """Look for sources that stall, and end the callers' waits that take too long.
+
+        Call it every second at least while a caller waits.
+        """
+        parts, connections = self._parts, self._parts.connections
+        download, origins = parts.download, parts.origins
+        parts.try_peers()
+        if download is not None and origins is not None and not download.is_complete:
+            origins.on_tick(now)
+            self.report_progress(download)
+            for source in download.on_tick(now):
+                if isinstance(source, Peer):
+                    connections.watch_silence(source)
+                else:
+                    origins.on_stalled(source)
+        for peer in parts.blocks.on_tick(now) if parts.blocks is not None else ():
+            connections.watch_silence(peer)
+        if parts.upload is not None:
+            parts.upload.on_tick()
+        connections.drop_duplicates(is_complete=self.is_complete)
+        if self._waiting.is_awaited:
+            if download is None:  # the manifest is being loaded
+                self.report_preparing(manifest)
+            error = self._monitor.check(self.download_state())
+            if error is not None:
+                # Not `fail`: a later read may succeed.
+                self._waiting.end(error)
 
     # The state of all parts.
 

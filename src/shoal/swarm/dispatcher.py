@@ -9,12 +9,12 @@ upload, the download or the origins.
 import asyncio
 from collections.abc import Callable, Iterable
 
+from shoal.core.limits import work_of
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
-from shoal.core.report.status import UDP
+from shoal.core.session.events import AnyChunk, BlocksReceived, Event
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import AnyChunk, BlocksReceived, Event
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     MAX_RANGES,
@@ -53,7 +53,6 @@ from shoal.transport.sealed.proven import Dial
 
 __all__ = ["Dispatcher"]
 
-NAMED_AGAIN = 100  # chunks announced again that count as one message
 # A peer that lacks chunks dials newly learned addresses at once. So one that has all
 # of them waits: two that dial each other waste a handshake when there is most to do.
 COMPLETE_WAIT = 1.0  # seconds until a complete node dials an address from a peer
@@ -319,7 +318,7 @@ class Dispatcher:
         if is_first:
             peer.is_greeted = True
             note_seen(peer, hello, self._port, self._networks)
-            self._on_event(PeerJoined(peer.address, peer.source, peer.path == UDP))
+            self._on_event(PeerJoined(peer.address, peer.source, peer.path))
             self.connections.on_greeted(peer)
             introduce(peer, self.connections)
         if hello.root is None or hello.bitfield is None:
@@ -381,8 +380,10 @@ class Dispatcher:
         have, fresh, named = peer.add_have(message)
         # Announcing chunks again costs us time, and a message can name the whole share.
         # A peer may do that once, when it completes: it does not know what we have.
-        if not fresh or not have.is_complete:
-            peer.connection.message_limit.add((named - len(fresh)) / NAMED_AGAIN)
+        again = 0 if fresh and have.is_complete else named - len(fresh)
+        all_chunks = have.size if isinstance(fresh, Bitfield) else 0
+        work = work_of(len(message.ranges), again, all_chunks)
+        peer.connection.message_limit.add(work)
         if self.upload is not None:
             self.upload.on_have(peer, fresh)
         if self.download is not None:
@@ -394,6 +395,6 @@ class Dispatcher:
         if peer.have is None:
             return  # it may know the root record before us
         indexes = peer.origin_indexes(message)
-        peer.connection.message_limit.add(len(indexes) / NAMED_AGAIN)
+        peer.connection.message_limit.add(work_of(len(message.ranges), len(indexes)))
         if self.origins is not None:
             self.origins.on_peer_requests(peer, indexes)

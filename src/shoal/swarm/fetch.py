@@ -22,7 +22,7 @@ from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.store import DownloadStore
 from shoal.swarm.copies import Holding
 from shoal.swarm.member import Member, Registry
-from shoal.swarm.operations import DRAIN_TIME, SealedShare, become_share
+from shoal.swarm.share import DRAIN_TIME, SealedShare, become_share
 from shoal.swarm.swarm import Swarm
 from shoal.swarm.target import Target
 

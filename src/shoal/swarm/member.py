@@ -13,14 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
+from shoal.core.report.stall import Search
 from shoal.core.report.status import ShareStatus
-from shoal.discovery.combined import Networks
 from shoal.errors import PeerError, ShoalError, first_error
 from shoal.net.interfaces import list_interfaces
 from shoal.net.resolver import look_up
@@ -35,6 +37,7 @@ from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory
 
 if TYPE_CHECKING:
+    from shoal.swarm.relays import Relays
     from shoal.transport.sealed.port import Port
 
 __all__ = ["Member", "Registry", "ServedShare"]
@@ -100,15 +103,8 @@ class Registry:
             resources.own(self._port.aclose)
             resources.networks.keep_listening(self._port.listen_on, self._hang_up)
             resources.networks.map_port(self._port.port)
-            self._use_udp(self._port, resources.networks)
+            resources.networks.lend_udp(self._port)
         return self._port
-
-    @staticmethod
-    def _use_udp(port: "Port", networks: Networks) -> None:
-        """Dial and accept peers by UDP as well, from the socket of the DHT."""
-        if networks.can_use_udp:
-            divert = port.use_udp(networks.send_udp, networks.is_changing)
-            networks.share_udp(port.port, divert)
 
     def _hang_up(self, addresses: frozenset[str]) -> None:
         """Close the connections of addresses that this machine does not have."""
@@ -235,8 +231,11 @@ class Member:
             sources=open_readers(link, registry.resources.settings),
             timeout=timeout,
             on_event=on_event,
-            search=registry.resources.networks.search,
+            search=self._search,
         )
+        # Readers wait for each read as long as the settings say.
+        self._timeout = timeout or self._resources.settings.timeout
+        self._relays: Relays | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -325,13 +324,20 @@ class Member:
             await port.meet(relay, keys, factory, on_met)
 
         resources = self._resources
-        relays = Relays(self.swarm, meet, resources.rng, resources.on_notice)
+        self._relays = relays = Relays(
+            self.swarm, meet, resources.rng, resources.on_notice, self._timeout
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.swarm.run(self._find()))
                 tasks.create_task(relays.run(usable_relays(hints, settings)))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
+
+    def _search(self) -> Search:
+        """Return the state of the search for peers."""
+        tried = () if self._relays is None else tuple(map(str, self._relays.tried))
+        return replace(self._resources.networks.search(), relays=tried)
 
     def _find(self) -> Iterable[Found]:
         yield usable_hints(self.link.hints, self._resources.settings)

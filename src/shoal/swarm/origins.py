@@ -16,7 +16,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import Notice
-from shoal.core.session.session import ChunkReceived
+from shoal.core.session.events import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.origin.parts import (
     OriginBusyError,

@@ -36,7 +36,10 @@ from shoal.transport.connection import Connection
 
 __all__ = ["Peer"]
 
-MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
+# Chunks in one announcement, from which on they are handled together. The cost is then
+# that of all chunks of the share.
+MANY_NAMED = 512
+MANY_OF = 4096  # all chunks of the share for each chunk named
 MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answered
 
 
@@ -164,7 +167,7 @@ class Peer:
         self.connection.close(error)
 
     def status(self) -> PeerStatus:
-        """Return who the peer is and how much was sent and received."""
+        """Return the peer's address and node, and how much was sent and received."""
         return PeerStatus(
             id(self),
             str(self.address),
@@ -227,7 +230,7 @@ class Peer:
         wrong = "chunks announced twice, or that do not exist"
         _check_ranges(message.ranges, have.size, wrong)
         named = sum(number for _, number in message.ranges)
-        if named > MANY_NAMED:
+        if named > max(MANY_NAMED, have.size // MANY_OF):
             return have, have.add_runs(message.ranges), named
         runs = (have.add_run(*each) for each in message.ranges)
         return have, [index for run in runs for index in run], named
@@ -239,8 +242,7 @@ class Peer:
         wrong = "chunks wanted twice, or that do not exist"
         _check_ranges(message.ranges, self.have.size, wrong)
         self.wanted = Bitfield(self.have.size)
-        for first, number in message.ranges:
-            self.wanted.add_run(first, number)
+        self.wanted.add_runs(message.ranges)
 
     def origin_indexes(self, message: OriginFetch) -> list[int]:
         """Return the chunks that it fetches from an origin; `have` must be known."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shoal.core.limits import work_of
 from shoal.core.names.address_scope import host_key
 from shoal.core.session.request_queue import BlocksToSend, RequestQueue
 from shoal.core.wire.sealed_messages import Reason, blocks_header, response_frame
@@ -79,6 +80,9 @@ class PeerReceiver:
                 lambda: upload.rarest.next_for(self, self.peer.wanted)
             )
             if index is None:
+                # All chunks were searched for one that it lacks.
+                work = work_of(0, 0, upload.have.size)
+                self.peer.connection.message_limit.add(work)
                 self.peer.refuse(None, Reason.NOTHING)
                 continue
             if isinstance(index, BlocksToSend):

@@ -16,6 +16,7 @@ from shoal.core.report.events import Notice
 from shoal.core.report.status import RELAYED
 from shoal.errors import PeerError, RelayError
 from shoal.transport.sealed.proven import Factory
+from shoal.transport.sealed.relay import direct_time
 
 if TYPE_CHECKING:
     from shoal.swarm.swarm import Swarm
@@ -24,7 +25,6 @@ __all__ = ["Meet", "Relays"]
 
 # More than `MAX_IDLE_PER_ADDRESS`, as all have the relay's address: idle ones give way.
 MAX_RELAYED = 32  # peers of one share that a node is connected with through relays
-DIRECT_TIME = 5.0  # seconds without a new chunk until a download needs a relay
 LOOK_PERIOD = 0.5  # seconds between looks at whether a peer is needed
 LEAVE_PERIOD = 2.0  # seconds between looks for ways around a relay
 # Two nodes that are connected already are joined again and again: they pause.
@@ -43,8 +43,16 @@ class Relays:
         meet: Meet,
         rng: Random,
         on_notice: Callable[[Notice], None],
+        timeout: float | None = None,
     ) -> None:
-        """Add the peers that `meet` finds to `swarm`."""
+        """Add the peers that `meet` finds to `swarm`.
+
+        A download that gives up `timeout` seconds after the last chunk waits at a relay
+        early enough.
+        """
+        self.tried: list[Address] = []
+        """The relays at which peers were waited for."""
+        self._direct_time = direct_time(timeout)  # seconds without a new chunk
         self._swarm = swarm
         self._meet = meet
         self._rng = rng
@@ -78,8 +86,10 @@ class Relays:
         rest, most = REST
         while True:
             if not self._is_needed():
-                await asyncio.sleep(LOOK_PERIOD)
+                await asyncio.sleep(min(LOOK_PERIOD, self._direct_time))
                 continue
+            if relay not in self.tried:
+                self.tried.append(relay)
             try:
                 if await self._meet_one(relay):
                     rest = REST[0]
@@ -123,4 +133,4 @@ class Relays:
             self._stored, self._stored_at = stored, now
         if sum(peer.path == RELAYED for peer in status.peers) >= MAX_RELAYED:
             return False
-        return self._swarm.is_complete or now - self._stored_at >= DIRECT_TIME
+        return self._swarm.is_complete or now - self._stored_at >= self._direct_time

@@ -9,7 +9,7 @@ fetches the manifest, then `begin` or `fetch` downloads chunks and serves them o
 Each part owns one kind of state: the `Dispatcher` the connections, on whose messages it
 acts, `ManifestFetcher` the manifest, `Download` what is fetched, `Upload` what is
 served, `Origins` the state of each origin. The `Coordinator` decides what follows from
-a result; `Swarm` connects the parts, watches the clock and ends the callers' waits.
+a result or the time; `Swarm` connects the parts and ends the callers' waits.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import DownloadEvent
-from shoal.core.report.stall import Search, StallTimer
+from shoal.core.report.stall import Search
+from shoal.core.report.stall_timer import StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import ShoalError, first_error
@@ -370,31 +371,6 @@ class Swarm:
         while True:
             is_used = self._coordinator.is_used or self._waiting.is_awaited
             await asyncio.sleep(TICK if is_used else IDLE_TICK)
-            self._on_tick(self._loop.time())
-
-    def _on_tick(self, now: float) -> None:
-        download, origins = self._dispatcher.download, self._dispatcher.origins
-        self._pages.on_tick(now)
-        self._dispatcher.try_peers()
-        if download is not None and origins is not None and not download.is_complete:
-            origins.on_tick(now)
-            self._coordinator.report_progress(download)
-            for source in download.on_tick(now):
-                if isinstance(source, Peer):
-                    self._connections.watch_silence(source)
-                else:
-                    origins.on_stalled(source)
-        blocks = self._dispatcher.blocks
-        for peer in blocks.on_tick(now) if blocks is not None else ():
-            self._connections.watch_silence(peer)
-        upload = self._dispatcher.upload
-        if upload is not None:
-            upload.on_tick()
-        self._connections.drop_duplicates(is_complete=self.is_complete)
-        if self._waiting.is_awaited:
-            if download is None:  # the manifest is being loaded
-                self._coordinator.report_preparing(self.manifest)
-            error = self._monitor.check(self._coordinator.download_state())
-            if error is not None:
-                # Not `fail`: a later read may succeed.
-                self._waiting.end(error)
+            now = self._loop.time()
+            self._pages.on_tick(now)
+            self._coordinator.on_tick(now, self.manifest)

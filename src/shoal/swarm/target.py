@@ -13,7 +13,7 @@ from pathlib import Path
 from shoal.config.arguments import FetchOptions
 from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
@@ -24,7 +24,7 @@ from shoal.errors import UnfinishedError, UsageError, told
 from shoal.storage.catalogue import Catalogue
 from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Data, Disk
-from shoal.storage.disk.folders import make_directories
+from shoal.storage.disk.own_folders import make_directories
 from shoal.storage.download.completed import (
     kept_chunks,
     open_completed,

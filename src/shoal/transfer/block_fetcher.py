@@ -21,7 +21,7 @@ from shoal.core.manifest.blocks import (
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.hash_table import HashTable
 from shoal.core.schedule.block_requests import BlockScheduler
-from shoal.core.session.session import BlocksReceived
+from shoal.core.session.events import BlocksReceived
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from shoal.core.report.stall import MAX_CHECK_GAP
+from shoal.core.report.stall_timer import MAX_CHECK_GAP
 
 __all__ = ["Conditions", "time_limit"]
 

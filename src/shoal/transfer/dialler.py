@@ -12,7 +12,7 @@ from math import inf
 from random import Random
 
 from shoal.core.bans import Bans
-from shoal.core.limits import DialPace
+from shoal.core.dials import DialPace
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.peerbook import PeerBook

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import MAX_REQUESTS
-from shoal.core.session.session import AnyChunk
+from shoal.core.session.events import AnyChunk
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 from shoal.transfer.writer import Arrived, ChunkWriter, Outcome, Verifier

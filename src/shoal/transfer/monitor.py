@@ -12,7 +12,8 @@ from shoal.core.report.events import (
     Started,
 )
 from shoal.core.report.rate import RateMeter
-from shoal.core.report.stall import DownloadState, StallTimer
+from shoal.core.report.stall import DownloadState
+from shoal.core.report.stall_timer import StallTimer
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:  # it is never created here

@@ -1,8 +1,8 @@
 """Read chunks for receivers, in threads, from a store that may be replaced.
 
-A download that ends gives its chunks to another store. Then whatever threads read at
-that moment is still read from the old one, and everything after it from the new one,
-even the rest of a chunk that is sent part by part.
+A download that ends gives its chunks to another store. Threads that read at that moment
+still read from the old store. Every later read is from the new one, even of the rest of
+a chunk that is sent part by part.
 """
 
 import asyncio

@@ -139,7 +139,7 @@ class Uploader:
         """Let a receiver take one of the limited places from now on, or no more."""
         self._limit.on_finished(receiver)
         if is_busy:
-            self._limit.on_started(receiver, self._loop.time())
+            self._limit.on_started(receiver, self._loop.time(), receiver.owner)
 
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""

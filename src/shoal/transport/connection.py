@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from shoal.core.limits import MessageLimit
 from shoal.core.names.address import Address
-from shoal.core.session.session import Event, Session
+from shoal.core.session.events import Event
+from shoal.core.session.session import Session
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
 from shoal.net.socket_names import host_of

@@ -87,10 +87,15 @@ class PortListener(ABC, Generic[C]):
             await asyncio.wait(self._tasks)
 
     def _accept_at(self, host: str, listening: socket.socket) -> None:
+        self._accepting[host] = self._accept(listening)
+
+    def _accept(self, listening: socket.socket) -> asyncio.Task[None]:
+        """Accept connections of a socket until the returned task is cancelled."""
         listening.listen(self.backlog)
-        task = self._accepting[host] = self._run(self._accept_from(listening), None)
+        task = self._run(self._accept_from(listening), None)
         # A task cancelled before its first step would close nothing.
         task.add_done_callback(lambda _: listening.close())
+        return task
 
     def _run(
         self, work: Coroutine[Any, Any, None], connection: C | None

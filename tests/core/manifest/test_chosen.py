@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from shoal.core.manifest.build import build_files
 from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.file_pages import FileEntry
-from shoal.core.manifest.file_table import File, FileTable
+from shoal.core.manifest.file_table import FileTable
+from shoal.core.manifest.file_tree import File
 from shoal.errors import ManifestError
 from shoal.storage.shared.globs import Selection
 

@@ -19,7 +19,8 @@ from shoal.core.manifest.file_pages import (
     FileEntry,
     FilesTop,
 )
-from shoal.core.manifest.file_table import File, FileSpan, FileTable
+from shoal.core.manifest.file_table import FileSpan, FileTable
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey
 from shoal.core.manifest.paths import path_problem
 from shoal.errors import ManifestError, UsageError

@@ -7,11 +7,12 @@ import pytest
 
 from shoal.core.crypto.hashes import chunk_digest, root_digest
 from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.chunk_sizes import choose_chunk_size
 from shoal.core.manifest.file_pages import FileEntry
 from shoal.core.manifest.file_table import FileSpan
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PAGE_SIZE, PageKey
-from shoal.core.manifest.root import choose_chunk_size, encode_root
+from shoal.core.manifest.root import encode_root
 from shoal.errors import LyingPeerError, UsageError
 from tests.helpers.pages import file_page, hash_page
 

@@ -8,23 +8,25 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shoal.core.crypto.hashes import root_digest
+from shoal.core.manifest.chunk_sizes import (
+    MAX_CHUNKS,
+    check_chunk_count,
+    check_sealed_chunk_size,
+    choose_chunk_size,
+    is_chunk_size,
+)
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import MAX_FILES, FilesTop
 from shoal.core.manifest.hash_table import HASHES_PER_PAGE, level_counts
 from shoal.core.manifest.paths import name_problem
 from shoal.core.manifest.root import (
-    MAX_CHUNKS,
     MAX_ROOT_SIZE,
     MAX_SHARE_SIZE,
     VERSION,
     Root,
-    check_chunk_count,
-    check_sealed_chunk_size,
-    choose_chunk_size,
     decode_root,
     derive_salt,
     encode_root,
-    is_chunk_size,
 )
 from shoal.errors import (
     LyingPeerError,

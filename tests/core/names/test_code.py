@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shoal.core.names.channel_id import check_name, parse_channel
 from shoal.core.names.code import (
+    WORDS,
     Code,
     complete_code,
     complete_word,
@@ -18,7 +19,6 @@ from shoal.core.names.code import (
 )
 from shoal.core.names.link import parse_share
 from shoal.core.names.link_text import looks_like_link
-from shoal.core.names.words import WORDS
 from shoal.errors import UsageError
 
 CODE = Code(4821, ("purity", "carbon", "olympic"))

@@ -4,15 +4,12 @@ from typing import Any
 
 import pytest
 
-from shoal.core.report.stall import (
+from shoal.core.report.stall import Cause, DownloadState, Search, Unavailable
+from shoal.core.report.stall_timer import (
     LIARS_TIME,
     REPORT_AFTER,
     SIZES_TIME,
-    Cause,
-    DownloadState,
-    Search,
     StallTimer,
-    Unavailable,
 )
 from shoal.errors import (
     NotFoundError,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.rarest import MAX_CANDIDATES, Buckets
+from shoal.core.schedule.buckets import MAX_CANDIDATES, Buckets
 
 STEPS = st.lists(st.tuples(st.sampled_from("ads"), st.integers(0, 19)), max_size=80)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,15 +10,18 @@ from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.schedule.readahead import (
     AHEAD_LIMIT,
+    FIRST_PART,
     FIRST_SIZE,
     NO_WAIT,
     SHORT_WAIT,
     SMALL_PART,
+    STREAM,
     ReadAhead,
     Wanted,
     wanted_for,
 )
 
+KIB64 = 1 << 16
 SLOW = 10 * SHORT_WAIT
 """Seconds that peers of these tests take to answer, where nothing else is said."""
 
@@ -71,8 +75,22 @@ def test_a_slow_reader_has_little_fetched_ahead() -> None:
 
 def test_little_is_fetched_ahead_where_waits_are_short() -> None:
     found = read_on(ReadAhead(), [1000] * 100, wait=SHORT_WAIT / 2)
-    most = 100 * 1000 // SMALL_PART
+    most = 100 * 1000 // FIRST_PART
     assert most // 2 <= max(found) <= most
+    found = read_on(ReadAhead(), [KIB64] * (STREAM // KIB64), wait=SHORT_WAIT / 2)
+    assert max(found) == STREAM // SMALL_PART
+
+
+def test_a_long_stream_is_fetched_ahead_where_waits_are_short_too() -> None:
+    ahead, now, wait = ReadAhead(), 0.0, SHORT_WAIT / 2
+    found = []
+    for place in range(0, 4 * STREAM, KIB64):
+        found.append(ahead.on_read(place, place + KIB64, now))
+        ahead.on_got(place, place + KIB64, wait if place == 0 else 0.0)
+        now += wait / 10
+    # As much as is read in four times the wait.
+    assert max(found) == pytest.approx(40 * KIB64, rel=0.1)
+    assert max(found[: STREAM // KIB64]) <= STREAM // SMALL_PART
 
 
 def test_a_long_chunk_that_takes_its_time_on_the_line_counts_less() -> None:
@@ -124,7 +142,6 @@ def test_bytes_that_arrived_beyond_a_read_count_as_read() -> None:
 
 
 CHUNKS = Chunks(10 * (1 << 20) - 5, 1 << 20)
-KIB64 = 1 << 16
 
 
 def test_a_small_read_wants_the_blocks_it_covers() -> None:

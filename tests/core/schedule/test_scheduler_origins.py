@@ -3,9 +3,9 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.origin_requests import FETCH_TIME, LATE_TIME
+from shoal.core.schedule.origin_requests import FETCH_TIME, LATE_TIME, ORIGIN_RUNS
 from shoal.core.schedule.scheduler import Scheduler
-from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
+from shoal.core.schedule.window import STALL_TIME
 
 SIZE = 1 << 20
 COUNT = 64

@@ -190,6 +190,46 @@ def test_receivers_that_take_nothing_do_not_hold_up_others() -> None:
     assert limit.has_room(limit.room_at)
 
 
+def rounds_until_all_started(limit: SendingLimit[int], waiting: int) -> list[float]:
+    """Start receivers of one host that take nothing; return when there was room."""
+    now, times = 0.0, []
+    for receiver in range(waiting):
+        while not limit.has_room(now):
+            now = limit.room_at
+        limit.on_started(receiver, now, "host")
+        times.append(now)
+    return times
+
+
+def test_as_many_more_are_sent_to_as_take_nothing() -> None:
+    times = rounds_until_all_started(SendingLimit(), 500)
+    assert len(set(times)) < 10
+    assert max(times) <= 2 * HELD_TIME
+
+
+def test_receivers_that_take_data_again_count_as_before() -> None:
+    limit: SendingLimit[int] = SendingLimit()
+    rounds_until_all_started(limit, 60)
+    for receiver in range(60):
+        limit.on_finished(receiver)
+    times = rounds_until_all_started(limit, FIRST_LIMIT + 1)
+    assert times == [0.0] * FIRST_LIMIT + [HELD_TIME]
+
+
+def test_other_hosts_have_their_time_beside_one_that_takes_nothing() -> None:
+    limit: SendingLimit[object] = SendingLimit()
+    now = 0.0
+    for receiver in range(4 * FIRST_LIMIT):
+        while not limit.has_room(now):
+            now = limit.room_at
+        limit.on_started(receiver, now, "host")
+    while not limit.has_room(now):
+        now = limit.room_at
+    limit.on_started("slow", now, "other")
+    limit.has_room(now + HELD_TIME / 2)
+    assert "slow" in limit.receivers
+
+
 def test_nothing_is_tried_while_no_receiver_has_to_wait() -> None:
     limit: SendingLimit[str] = SendingLimit()
     for step in range(100 * ROUNDS * FIRST_LIMIT):

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule import rarest as module
+from shoal.core.schedule import buckets as module
+from shoal.core.schedule.buckets import Buckets
 from shoal.core.schedule.picker import ChunkPicker
-from shoal.core.schedule.rarest import Buckets, RarestFirst
+from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.schedule.scheduler import Scheduler
 
 MANY = 65_536  # chunks

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 from shoal.core.manifest.blocks import Run
-from shoal.core.session.session import BlocksReceived, ChunkReceived, Event
+from shoal.core.session.events import BlocksReceived, ChunkReceived, Event
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Cancel,

@@ -20,15 +20,15 @@ from hypothesis.stateful import (
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
-from shoal.core.session.open_session import OpenClientSession, OpenServerSession
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     ChunkReceived,
     ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    Session,
 )
+from shoal.core.session.open_session import OpenClientSession, OpenServerSession
+from shoal.core.session.session import Session
 from shoal.errors import PeerError
 from tests.core.wire.test_messages import MALFORMED
 from tests.helpers.streams import ALL, MOST, Stream, explore, feed

@@ -13,14 +13,14 @@ from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run, run_span
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import PAGE_SIZE, PageKey
-from shoal.core.session.sealed_session import LENIENCY, SealedSession, ranges_of
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     BlocksReceived,
     ChunkReceived,
     Event,
     SealedChunkReceived,
-    SessionState,
 )
+from shoal.core.session.sealed_session import LENIENCY, SealedSession, ranges_of
+from shoal.core.session.session import SessionState
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.noise_messages import SealedData

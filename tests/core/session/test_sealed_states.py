@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import PageKey
+from shoal.core.session.events import Event
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import Event
 from shoal.errors import PeerError
 from tests.core.session.sealed_model import (
     ALLOWED,

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
-from shoal.core.session.open_session import OpenClientSession, OpenServerSession
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     ChunkReceived,
     ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    Session,
-    SessionState,
 )
+from shoal.core.session.open_session import OpenClientSession, OpenServerSession
+from shoal.core.session.session import Session, SessionState
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.handshake import encode_handshake
 from shoal.core.wire.messages import (

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.session.events import ChunkRequested
 from shoal.core.session.open_session import OpenServerSession
-from shoal.core.session.session import ChunkRequested
 from shoal.core.wire.messages import (
     Request,
     decode_message,

@@ -1,10 +1,14 @@
 """Check the bytes of messages, and which bytes are malformed."""
 
 import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from shoal.core.wire.messages import (
     Handshake,
@@ -17,8 +21,12 @@ from shoal.core.wire.messages import (
     index_of,
     response_header,
 )
+from shoal.core.wire.sealed_messages import decode_sealed
 from shoal.errors import ProtocolError
-from tests.helpers.wire import frame, pack, varint
+from tests.core.wire.test_sealed_messages import MESSAGES as SEALED_MESSAGES
+from tests.helpers.wire import frame, pack, unframed
+
+Decode: TypeAlias = Callable[[memoryview], object]
 
 INDEX = st.integers(0, (1 << 64) - 1) | st.from_regex(r"[0-9]{1,10}", fullmatch=True)
 SIZE = st.none() | st.integers(0, (1 << 53) - 1)
@@ -28,14 +36,6 @@ MESSAGES = st.one_of(
     st.builds(Handshake, st.lists(st.text(max_size=70), max_size=5), SIZE, SIZE),
     st.builds(Info, SIZE, SIZE),
 )
-
-
-def unframed(whole: bytes) -> bytes:
-    """Return the body of a frame, after checking its length."""
-    for used in range(1, 5):
-        if whole[:used] == varint(len(whole) - used):
-            return whole[used:]
-    raise AssertionError(whole[:20])
 
 
 def test_a_request_has_the_bytes_of_msgpack5_stream() -> None:
@@ -130,24 +130,31 @@ def test_malformed_messages_are_protocol_errors(name: str) -> None:
     assert len(str(caught.value)) < 200
 
 
+KINDS = pytest.mark.parametrize(
+    ("decode", "messages"),
+    [(decode_message, MESSAGES), (decode_sealed, SEALED_MESSAGES)],
+    ids=["open", "sealed"],
+)
+
+
+@KINDS
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_message_or_a_protocol_error(raw: bytes) -> None:
-    try:
-        decode_message(raw)
-    except ProtocolError:
-        pass
+def test_any_bytes_are_a_message_or_a_protocol_error(
+    decode: Decode, messages: object, raw: bytes
+) -> None:
+    with suppress(ProtocolError):
+        decode(memoryview(raw))
 
 
+@KINDS
 @given(st.data())
 def test_any_changed_byte_gives_a_message_or_a_protocol_error(
-    data: st.DataObject,
+    decode: Decode, messages: st.SearchStrategy[Struct], data: st.DataObject
 ) -> None:
-    raw = bytearray(unframed(encode_frame(data.draw(MESSAGES))))
+    raw = bytearray(unframed(encode_frame(data.draw(messages))))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        decode_message(memoryview(raw))
-    except ProtocolError:
-        pass
+    with suppress(ProtocolError):
+        decode(memoryview(raw))
 
 
 @pytest.mark.parametrize(

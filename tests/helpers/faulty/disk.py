@@ -19,7 +19,8 @@ from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Disk, FileState, Name, NewFiles, WholeFile
+from shoal.storage.disk.disk import Data, Disk, Name, NewFiles, WholeFile
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.system import NewFile, translate
 from tests.helpers.faulty.inodes import SECTOR, Inode, Write
 from tests.helpers.faulty.names import Key, Names

@@ -8,7 +8,7 @@ import random
 import stat
 from typing import NamedTuple
 
-from shoal.storage.disk.disk import FileState
+from shoal.storage.disk.file_state import FileState
 
 __all__ = ["SECTOR", "Inode", "Write"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from shoal.storage.disk import folders
-from shoal.storage.disk.disk import Disk, FileState, Name
+from shoal.storage.disk.disk import Disk, Name
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import ROOT

@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import TargetExistsError
 from shoal.storage.download import filestore
 from shoal.storage.download.filestore import FileStore
@@ -94,7 +94,7 @@ def test_a_folder_never_replaces_anything(
         disk.close(disk.open_write(TARGET))
     else:
         disk.make_directory(TARGET)
-    with pytest.raises(TargetExistsError, match="a folder never replaces anything"):
+    with pytest.raises(TargetExistsError, match="that is downloaded replaces nothing"):
         case.open(disk, overwrite=overwrite)
     with pytest.raises(TargetExistsError):
         Staging(TARGET, IDENTITY, disk).check_target(

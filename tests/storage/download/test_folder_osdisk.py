@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import ForbiddenError, ShoalError, StoreError, TargetExistsError
 from shoal.storage.disk import folders, linux
 from shoal.storage.disk.disk import Disk

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import StoreError
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import STAGING, TARGET, Case

@@ -47,13 +47,18 @@ def test_chunks_with_bytes_of_other_files_can_be_verified_after_a_kill(
     assert not case.open(disk, verify=case.verify).have.count
 
 
-def test_another_selection_keeps_chunks_that_verify_and_removes_other_files(
-    disk: FaultyDisk,
-) -> None:
+def keep_selection(disk: FaultyDisk) -> None:
+    """Fetch the first and the last file of all."""
     first = Case(FILES, 100, {0, 4})
     store = first.open(disk)
     store.put_many(first.items(*store.wanted))
     store.close()
+
+
+def test_another_selection_keeps_chunks_that_verify_and_removes_other_files(
+    disk: FaultyDisk,
+) -> None:
+    keep_selection(disk)
     second = Case(FILES, 100, {3, 4})
     store = second.open(disk, verify=second.verify)
     inside = set(range(3, 22))  # large is bytes 200 to 2199
@@ -67,10 +72,7 @@ def test_another_selection_keeps_chunks_that_verify_and_removes_other_files(
 def test_another_selection_without_verification_starts_from_nothing(
     disk: FaultyDisk,
 ) -> None:
-    first = Case(FILES, 100, {0, 4})
-    store = first.open(disk)
-    store.put_many(first.items(*store.wanted))
-    store.close()
+    keep_selection(disk)
     second = Case(FILES, 100, None)
     store = second.open(disk)
     assert not store.have.count

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.storage.download.layout import DATA, LARGE, Layout
 from shoal.storage.extents import Extents
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.storage.disk.disk import Data, Disk, FileState, Name
-from shoal.storage.shared.changes import SharedFileChangedError
+from shoal.storage.disk.disk import Data, Disk, Name
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.shared.hash_cache import (
     FEW_FILES,
     MAX_ENTRIES,
@@ -25,6 +25,7 @@ from shoal.storage.shared.hash_cache import (
     state_key,
 )
 from shoal.storage.shared.scan import scan_folder
+from shoal.storage.shared.scanned import SharedFileChangedError
 from shoal.storage.shared.shared_files import SharedFiles
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.shared.test_hashing import digest

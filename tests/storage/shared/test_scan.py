@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from tests.helpers.requirements import require

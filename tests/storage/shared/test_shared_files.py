@@ -10,8 +10,11 @@ import pytest
 
 from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk
-from shoal.storage.shared.changes import SharedFileChangedError
-from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
+from shoal.storage.shared.scanned import (
+    ScannedFiles,
+    ScannedFolder,
+    SharedFileChangedError,
+)
 from shoal.storage.shared.shared_files import SharedFiles
 
 CHUNK = 1000

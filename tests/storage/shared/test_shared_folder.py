@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, WholeFile
 from shoal.storage.download.completed import open_verified_target
-from shoal.storage.shared.changes import SharedFileChangedError
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
+from shoal.storage.shared.scanned import SharedFileChangedError
 from shoal.storage.shared.shared_files import SharedFiles
 from tests.storage.shared.test_hashing import digest
 

@@ -1,19 +1,23 @@
 """Nodes dial the internet from the port that they listen on.
 
-The tests that need global addresses are in `tests/interop/test_punching.py`.
+The tests that need global addresses are in `tests/reach`.
 """
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
+from shoal.core.crypto.keys import derive_keys
 from shoal.core.names.address import Address
 from shoal.errors import NetworkError
-from shoal.transport.sealed.bound import can_share, connect_from
+from shoal.transport.sealed.bound import aside_port, can_share, connect_from
 from shoal.transport.sealed.port import Port
+
+KEYS, OTHER_KEYS = derive_keys(bytes(range(32))), derive_keys(bytes(32))
 
 pytestmark = pytest.mark.skipif(not can_share, reason="no SO_REUSEPORT")
 
@@ -52,7 +56,7 @@ async def test_a_node_dials_from_its_listening_port(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS, lambda port: None):
             assert await target.port() == node.port
 
 
@@ -60,10 +64,53 @@ async def test_a_second_connection_to_an_address_is_from_another_port(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS, lambda port: None):
             assert await target.port() == node.port
-            with await connect_from(node.port, target.address):
+            with await connect_from(node.port, target.address, KEYS, lambda port: None):
                 assert await target.port() != node.port
+
+
+async def test_a_second_connection_is_from_a_port_aside_to_one_aside() -> None:
+    """Nodes that dial each other for a second share meet there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(*server.getsockname()[:2])
+        async with listening() as node:
+            dial = partial(connect_from, node.port, address, KEYS, node.listen_aside)
+            with await dial(), server.accept()[0]:
+                server.close()  # nothing accepts a dial from any other port
+                waiting = asyncio.ensure_future(dial())
+                theirs = ("127.0.0.1", aside_port(address.port, KEYS))
+                with socket.create_server(theirs) as beside, await waiting:
+                    port = await Target(beside).port()
+                    assert port == aside_port(node.port, KEYS)
+
+
+async def test_a_node_listens_aside_for_a_while() -> None:
+    async with listening() as node:
+        port = aside_port(node.port, KEYS)
+        node.listen_aside(port)
+        node.listen_aside(port)
+        socket.create_connection(("127.0.0.1", port)).close()
+        node._end_aside(port)
+        await asyncio.wait([each for each in node._tasks if each.cancelling()])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        node.listen_aside(port)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+async def test_a_node_listens_at_so_many_ports_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shoal.transport.sealed.port.MAX_ASIDES", 1)
+    async with listening() as node:
+        first, second = (aside_port(node.port, keys) for keys in (KEYS, OTHER_KEYS))
+        node.listen_aside(first)
+        node.listen_aside(second)
+        socket.create_connection(("127.0.0.1", first)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", second))
 
 
 async def test_a_port_that_another_program_has_is_not_used(
@@ -71,7 +118,7 @@ async def test_a_port_that_another_program_has_is_not_used(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with await connect_from(taken, target.address):
+        with await connect_from(taken, target.address, KEYS, lambda port: None):
             assert await target.port() != taken
 
 
@@ -79,7 +126,7 @@ async def test_two_nodes_cannot_listen_on_one_port_even_while_one_dials(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS, lambda port: None):
             with pytest.raises(NetworkError, match="in use"):
                 Port(["127.0.0.1"], node.port)
 
@@ -88,7 +135,7 @@ async def test_a_node_listens_again_on_a_port_that_it_dials_from(
     target: Target,
 ) -> None:
     async with listening() as node:
-        with await connect_from(node.port, target.address):
+        with await connect_from(node.port, target.address, KEYS, lambda port: None):
             accepting = list(node._accepting.values())
             node.listen_on([])
             await asyncio.wait(accepting)
@@ -102,4 +149,4 @@ async def test_an_address_that_refuses_is_reported() -> None:
         closed = Address(*server.getsockname()[:2])
     async with listening() as node:
         with pytest.raises(ConnectionRefusedError):
-            await connect_from(node.port, closed)
+            await connect_from(node.port, closed, KEYS, lambda port: None)

@@ -12,8 +12,8 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
+from shoal.core.session.events import ChunkReceived, Event, SealedChunkReceived
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import ChunkReceived, Event, SealedChunkReceived
 from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.noise_messages import MAX_PAYLOAD

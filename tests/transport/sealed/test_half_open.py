@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from shoal.core.limits import HostLimit
+from shoal.core.host_limits import HalfOpen, HostLimit
 from shoal.core.names.address_scope import slot_of
 from shoal.errors import PeerError
-from shoal.transport.sealed.half_open import HalfOpen
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import ProvenPeer
 from tests.helpers.sealed import (

@@ -3,8 +3,8 @@
 Two nodes behind NATs dial each other until both dials meet as one TCP connection, a
 simultaneous open (RFC 9293 section 3.5): both ends have dialled and neither has
 accepted. Each sends its knock, so each gets one instead of an answer. Then the end with
-the smaller public key is the client, and the other one the server (docs/protocol.md,
-"Simultaneous open").
+the smaller public key is the client, and the other one the server, also if they have
+dialled for two shares that both have (docs/protocol.md, "Simultaneous open").
 """
 
 from shoal.core.crypto.knock import (
@@ -55,6 +55,26 @@ class DialHandshake:
         size = ANSWER_SIZE if self._server is None else CONFIRMATION_SIZE
         return size - len(self._received)
 
+    @property
+    def unopened(self) -> bytes | None:
+        """Return what the peer has sent if it may be a knock for another share."""
+        if self._has_crossed or len(self._received) != KNOCK_SIZE:
+            return None
+        return bytes(self._received)
+
+    def cross(self, opened: Opened) -> bytes:
+        """Take the first bytes of the peer as a knock; return our reply to it.
+
+        If the knock is for another share of ours, and we are the server after this, the
+        connection belongs to that share, and otherwise to the one that was dialled for.
+        """
+        self._has_crossed = True
+        del self._received[:KNOCK_SIZE]
+        if self.knock[:KEY_SIZE] < opened.ephemeral:
+            return b""
+        self._server = ServerHandshake(opened, self._node_id)
+        return self._server.reply
+
     def receive(self, data: bytes) -> tuple[bytes, Greeted | None]:
         """Return bytes to send, and the peer once it has proven that it knows the id.
 
@@ -65,8 +85,8 @@ class DialHandshake:
         if len(self._received) >= KNOCK_SIZE and not self._has_crossed:
             opened = open_first(self._start, bytes(self._received[:KNOCK_SIZE]))
             if opened is not None:
-                del self._received[:KNOCK_SIZE]
-                reply = self._cross(opened)
+                self._check(opened)
+                reply = self.cross(opened)
         if self.awaited:
             return reply, None
         received = bytes(self._received)
@@ -75,18 +95,13 @@ class DialHandshake:
         greeted, confirmation = self._client.finish(received)
         return confirmation, greeted
 
-    def _cross(self, opened: Opened) -> bytes:
-        """Take a knock of the peer; return the answer if we are the server."""
-        self._has_crossed = True
+    def _check(self, opened: Opened) -> None:
+        """Raise `PeerError` for our own knock, and for one that repeats another's."""
         ours = self.knock[:KEY_SIZE]
         if opened.ephemeral == ours:
             raise SelfConnectionError("a connection to this node itself")
-        if ours < opened.ephemeral:
-            return b""
-        if not self._knocks.spend(opened.ephemeral):
+        if ours > opened.ephemeral and not self._knocks.spend(opened.ephemeral):
             raise NotAHolderError("a peer that repeats the knock of another")
-        self._server = ServerHandshake(opened, self._node_id)
-        return self._server.reply
 
 
 class AnswerHandshake:
@@ -97,6 +112,7 @@ class AnswerHandshake:
 
     is_client = False
     knock = b""
+    unopened = None
 
     def __init__(self, start: Start, node_id: bytes, knocks: KnockMemory) -> None:
         """Begin as `DialHandshake` does."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, root_digest
+from shoal.core.manifest.chunk_sizes import check_chunk_count, check_sealed_chunk_size
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.collisions import problem_of_all
 from shoal.core.manifest.file_pages import (
@@ -19,14 +20,7 @@ from shoal.core.manifest.hash_table import build_hash_pages
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.paths import name_problem, plain_problem, shown
-from shoal.core.manifest.root import (
-    VERSION,
-    Root,
-    check_chunk_count,
-    check_sealed_chunk_size,
-    derive_salt,
-    encode_root,
-)
+from shoal.core.manifest.root import VERSION, Root, derive_salt, encode_root
 from shoal.errors import UsageError, option
 
 __all__ = [

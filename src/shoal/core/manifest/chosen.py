@@ -10,7 +10,8 @@ from copy import copy
 from typing import overload
 
 from shoal.core.manifest.collisions import problem_of_all
-from shoal.core.manifest.file_table import File, FileTable
+from shoal.core.manifest.file_table import FileTable
+from shoal.core.manifest.file_tree import File
 from shoal.errors import bad_link
 
 __all__ = ["ChosenFiles", "PathRange"]

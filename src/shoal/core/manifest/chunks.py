@@ -152,8 +152,8 @@ class Bitfield:
         return int.from_bytes(self._bits, "big")
 
     def _with(self, bits: bytes | bytearray, number: int) -> "Bitfield":
-        field = Bitfield.__new__(Bitfield)
-        field.size, field.count, field._bits = self.size, number, bytearray(bits)
+        field = Bitfield(self.size)
+        field.count, field._bits = number, bytearray(bits)
         return field
 
     def add(self, index: int) -> bool:
@@ -235,6 +235,10 @@ class Bitfield:
 
     def __bytes__(self) -> bytes:
         return bytes(self._bits)
+
+    def part(self, part: slice) -> bytes:
+        """Return some bytes of `bytes(self)`, without copying all."""
+        return bytes(self._bits[part])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Bitfield):

@@ -13,7 +13,7 @@ from shoal.core.manifest.file_pages import FilesTop
 from shoal.core.manifest.file_tree import Bisect, File, FileTree, Leaf, folder_range
 from shoal.errors import bad_link
 
-__all__ = ["File", "FileList", "FileSpan", "FileTable", "folder_range"]
+__all__ = ["FileList", "FileSpan", "FileTable"]
 
 
 class FileSpan(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.manifest import Manifest, not_in_share
 from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.paths import shown

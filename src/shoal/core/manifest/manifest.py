@@ -14,7 +14,8 @@ from typing import TypeAlias
 from shoal.core.crypto.hashes import Bytes
 from shoal.core.crypto.keys import log_name
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import File, FileSpan, FileTable, folder_range
+from shoal.core.manifest.file_table import FileSpan, FileTable
+from shoal.core.manifest.file_tree import File, folder_range
 from shoal.core.manifest.hash_table import HashTable
 from shoal.core.manifest.pages import FILES, PageKey
 from shoal.core.manifest.paths import shown

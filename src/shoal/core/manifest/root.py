@@ -1,4 +1,4 @@
-"""Encode, decode and measure the root record: the few bytes whose hash is the id; pure.
+"""Encode, decode and check the root record: the few bytes whose hash is the id; pure.
 
 It has the name and the size of a share, and the hashes at the top of the two trees of
 its manifest, so that each page can be verified when it arrives. It is a canonical
@@ -8,10 +8,6 @@ is the id. docs/protocol.md, "Root record".
 A peer is to blame for bytes whose hash is not the id. Bytes whose hash is the id come
 from the maker of the link: no peer has better ones, and the download ends with a
 `ManifestError`.
-
-Small chunks spread sooner and waste less on a peer that sends wrong ones; large chunks
-make a small manifest. The choice of their size is frozen: the id depends on it, and two
-users who share the same content publicly should get the same link.
 """
 
 import hmac
@@ -20,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, Bytes, root_digest
-from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
+from shoal.core.manifest.chunk_sizes import MAX_CHUNKS, is_chunk_size
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import (
     MAX_FILES,
     ContentType,
@@ -31,44 +28,29 @@ from shoal.core.manifest.file_pages import (
 from shoal.core.manifest.hash_table import level_counts
 from shoal.core.manifest.pages import FILES, MALFORMED, PageKey
 from shoal.core.manifest.paths import name_problem, shown
-from shoal.core.report.units import format_size
 from shoal.errors import (
     LyingPeerError,
     ManifestError,
     ProtocolError,
-    UsageError,
     bad_link,
-    option,
 )
 
 __all__ = [
-    "MAX_CHUNKS",
     "MAX_ROOT_SIZE",
     "MAX_SHARE_SIZE",
-    "MIN_CHUNK_SIZE",
     "SALT_SIZE",
     "VERSION",
     "Root",
-    "check_chunk_count",
-    "check_sealed_chunk_size",
-    "choose_chunk_size",
     "decode_root",
     "derive_salt",
     "encode_root",
-    "is_chunk_size",
 ]
 
 VERSION = 2
 MAX_ROOT_SIZE = 8 * 1024  # bytes
 MAX_SHARE_SIZE = (1 << 53) - 1  # bytes; JavaScript counts no further
-MAX_CHUNKS = 1 << 26  # in one share: 1 PiB in the largest chunks
-MIN_CHUNK_SIZE = 16 * 1024  # bytes
 SALT_SIZE = 16  # bytes
 SECRET_SIZE = 32  # bytes
-SMALLEST_CHOICE = 64 * 1024  # bytes; the smallest chunk size that we choose
-LARGE_CHOICE = 4 * 1024 * 1024  # bytes
-USUAL_COUNT = 1024  # chunks that a share has at most, up to `LARGE_CHOICE`
-LARGEST_COUNT = 1 << 19  # chunks from which on they are larger than `LARGE_CHOICE`
 # A page of the file table below which a tree has this many, to limit its depth.
 _MIN_BELOW = 14
 
@@ -182,14 +164,6 @@ def decode_root(share_id: bytes, data: Bytes) -> Root:
     return root
 
 
-def is_chunk_size(chunk_size: int) -> bool:
-    """Return True if the chunks of a sealed share may have that many bytes."""
-    return (
-        MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE
-        and chunk_size & (chunk_size - 1) == 0
-    )
-
-
 def derive_salt(secret: bytes, root_without_salt: bytes) -> bytes:
     """Return the salt that a user's `secret` gives a share.
 
@@ -199,50 +173,6 @@ def derive_salt(secret: bytes, root_without_salt: bytes) -> bytes:
     if len(secret) != SECRET_SIZE:
         raise ValueError(f"a secret has {SECRET_SIZE} bytes, not {len(secret)}")
     return hmac.digest(secret, root_without_salt, "sha256")[:SALT_SIZE]
-
-
-def choose_chunk_size(size: int) -> int:
-    """Return the chunk size for a share of `size` bytes.
-
-    Raises `UsageError` if no chunk size fits.
-    """
-    chunk_size = SMALLEST_CHOICE
-    while chunk_size < LARGE_CHOICE and size > USUAL_COUNT * chunk_size:
-        chunk_size *= 2
-    while chunk_size < MAX_CHUNK_SIZE and size > LARGEST_COUNT * chunk_size:
-        chunk_size *= 2
-    check_chunk_count(Chunks(size, chunk_size))
-    return chunk_size
-
-
-def check_sealed_chunk_size(chunk_size: int) -> None:
-    """Raise `UsageError` unless a sealed share may have chunks of that size."""
-    if not is_chunk_size(chunk_size):
-        raise UsageError(
-            f"The chunks of a share cannot have {chunk_size} bytes; choose a power "
-            f"of two from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}."
-        )
-
-
-def check_chunk_count(chunks: Chunks) -> None:
-    """Check, before any chunk is hashed, that a share may have so many chunks.
-
-    Raises `UsageError` that names a chunk size that fits.
-    """
-    if chunks.count <= MAX_CHUNKS:
-        return
-    fitting = chunks.chunk_size
-    while Chunks(chunks.size, fitting).count > MAX_CHUNKS:
-        fitting *= 2
-    if fitting > MAX_CHUNK_SIZE:
-        raise UsageError(
-            f"This share of {format_size(chunks.size)} is too large for one link; "
-            "share it in parts."
-        )
-    raise UsageError(
-        f"With chunks of {chunks.chunk_size} bytes this share has {chunks.count:,}, "
-        f"too many for one link; use {option('--chunk-size', fitting)}."
-    )
 
 
 def _check(root: Root) -> None:

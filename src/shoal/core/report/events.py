@@ -65,8 +65,9 @@ class PeerJoined(Struct, frozen=True):
     source: str
     """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
     `incoming`."""
-    is_udp: bool = False
-    """Whether the connection is over UDP, because none was made by TCP."""
+    path: str = ""
+    """How it is reached: `lan`, `direct`, `mapped`, `udp` (because none was made by
+    TCP), `relayed`, or `hint`; empty on an open channel."""
 
 
 class PeerLeft(Struct, frozen=True):

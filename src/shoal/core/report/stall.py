@@ -1,4 +1,4 @@
-"""Decide when a download is stalled, why, and when to give up; pure."""
+"""Explain why a download is stalled; pure."""
 
 from enum import Enum
 
@@ -6,12 +6,7 @@ from msgspec import Struct
 
 from shoal.errors import (
     NO_DESCRIPTORS,
-    NotFoundError,
-    ShoalError,
-    UnfinishedError,
-    VerificationError,
     option,
-    told,
 )
 
 __all__ = [
@@ -19,17 +14,9 @@ __all__ = [
     "DownloadState",
     "Search",
     "Stall",
-    "StallTimer",
     "Unavailable",
     "explain",
 ]
-
-MAX_CHECK_GAP = 2.0  # seconds between two checks that count as waiting
-REPORT_AFTER = 20.0  # seconds without a new chunk until a stall is reported, each time
-LIARS_TIME = 10.0  # seconds to wait for an honest peer if all found sent wrong chunks
-# With origins we know the manifest, so a peer was honest and may come back.
-ORIGIN_LIARS_TIME = 30.0  # seconds to wait if only origins with wrong chunks are left
-SIZES_TIME = 3.0  # seconds that a named channel's servers have to send the sizes
 
 
 class Cause(Enum):
@@ -65,6 +52,8 @@ class Search(Struct, frozen=True):
     """Where it looks, as `the LAN (eth0)`."""
     problems: tuple[str, ...] = ()
     """What does not work, in sentences."""
+    relays: tuple[str, ...] = ()
+    """The relays at which peers are waited for, as `HOST:PORT`."""
 
 
 class DownloadState(Struct, frozen=True):
@@ -123,9 +112,13 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         reason = (
             f"found {state.found} {'peer' if is_one else 'peers'} but could not "
             f"connect to {'it' if is_one else 'any of them'}; check that the share is "
-            "still served there, and the firewalls in between, or name a relay on both "
-            f"sides with {option('--relay', 'HOST:PORT')}."
+            "still served there, and the firewalls in between"
         )
+        if state.search.relays:
+            reason += f". {_explain_relays(state.search.relays)}"
+        else:
+            relay = option("--relay", "HOST:PORT")
+            reason += f", or name a relay on both sides with {relay}."
         return Stall(Cause.UNREACHABLE, reason)
     chunks = state.unavailable
     if chunks is not None:
@@ -138,11 +131,20 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
 def _explain_none_found(state: DownloadState) -> str:
     looked = state.search.looked
     where = f" on {' or '.join(looked)}" if looked else ""
-    hint = " ".join(state.search.problems)
+    relays = state.search.relays
+    hints = [_explain_relays(relays)] if relays else []
+    hint = " ".join((*hints, *state.search.problems))
     return (
         f"found no peer{where} yet; check the id and that the share is being served, "
         f"or name a peer with {option('--peer', 'HOST:PORT')}. {hint}"
     ).strip()
+
+
+def _explain_relays(relays: tuple[str, ...]) -> str:
+    return (
+        f"No peer came to the relay {' or '.join(relays)}, either; the side that "
+        "shares has to name the same one."
+    )
 
 
 def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
@@ -161,85 +163,3 @@ def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
 def _connected(ready: int, one: str, several: str) -> str:
     """Return `one`, or `several` with the number of connected peers in it."""
     return one if ready == 1 else several.format(f"the {ready} connected peers")
-
-
-class StallTimer:
-    """Measure the time since the last verified chunk."""
-
-    def __init__(self, timeout: float | None, now: float) -> None:
-        """Give up after `timeout` seconds without a new chunk; None is never."""
-        self._timeout = timeout
-        self._last_chunk = now
-        self._last_report = now
-        self._liars_since = now  # when an honest peer was last known
-        self._sizeless_since = now  # when the sizes were last known
-        self._last_check = now
-
-    def on_check(self, now: float) -> None:
-        """Note that the caller waits; call it every second at least while it does.
-
-        Longer gaps do not count as waiting: the caller did something else, as hashing,
-        or the process was stopped.
-        """
-        gap = now - self._last_check
-        self._last_check = now
-        if gap > MAX_CHECK_GAP:
-            self._last_chunk += gap
-            self._last_report += gap
-            self._liars_since += gap
-            self._sizeless_since += gap
-
-    def on_chunk(self, now: float) -> None:
-        """Note a verified chunk."""
-        self._last_chunk = self._last_report = now
-
-    def waited(self, now: float) -> float:
-        """Return the seconds since the last verified chunk."""
-        return now - self._last_chunk
-
-    def stall_to_report(self, now: float, state: DownloadState) -> Stall | None:
-        """Return why no chunk arrives, if it is time to report that."""
-        if now - self._last_report < REPORT_AFTER:
-            return None
-        self._last_report = now
-        return explain(state, self.waited(now))
-
-    def reason_to_end(self, now: float, state: DownloadState) -> ShoalError | None:
-        """Return the error to end the download with, if it should end."""
-        self._liars_since = self._liars_since if state.has_only_liars else now
-        self._sizeless_since = self._sizeless_since if state.is_size_unknown else now
-        is_late = self._timeout is not None and self.waited(now) >= self._timeout
-        liars_time = ORIGIN_LIARS_TIME if state.origins else LIARS_TIME
-        if state.has_only_liars and (is_late or now - self._liars_since > liars_time):
-            return _only_liars(state)
-        if state.is_size_unknown and (
-            is_late or now - self._sizeless_since > SIZES_TIME
-        ):
-            return ShoalError(
-                "The servers found do not send the size of the file, which the "
-                "workshop's programs cannot do; fetch its chunks one by one with "
-                f"{told('shoal chunk', 'fetch_chunk()')}."
-            )
-        if not is_late:
-            return None
-        why = explain(state, self.waited(now)).reason
-        if state.is_begun:
-            return UnfinishedError.again(
-                f"No new chunk for {self._timeout:g} s: {why} The verified chunks "
-                "are kept",
-                " to resume",
-            )
-        return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
-
-
-def _only_liars(state: DownloadState) -> VerificationError:
-    if state.origins:
-        return VerificationError(
-            " ".join(state.origins) + " There is no other source; name another "
-            "origin, or try again when a peer shares it."
-        )
-    peers = "The only peer" if state.found == 1 else f"All {state.found} peers"
-    return VerificationError(
-        f"{peers} found sent data that does not match the id; check the id, or try "
-        "again when another peer shares it."
-    )

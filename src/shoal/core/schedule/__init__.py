@@ -1,1 +1,1 @@
-"""Decide what to request from which source, and what to announce and serve to whom."""
+"""Decide what to request from which source, and what to send to which peer."""

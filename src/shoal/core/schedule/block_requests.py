@@ -42,7 +42,7 @@ class _Request(Struct):
 class _Peer(Struct):
     """What one peer has, and how it has answered."""
 
-    have: Bitfield  # of the peer's owner, who adds to it
+    have: Bitfield  # the caller's own, which it adds to
     heard: float = 0.0  # when it last sent any byte
     delay: float = 0.0  # usual seconds from a request to its answer
     is_proven: bool = False
@@ -162,7 +162,7 @@ class BlockScheduler(Generic[S]):
         return self.unwant(run)
 
     def on_failed(self, source: S, run: Run, *, is_lacking: bool = True) -> None:
-        """Note that an answer was of no use; with `is_lacking`, do not ask it again."""
+        """Note an answer without the blocks; with `is_lacking`, the peer lacks them."""
         peer = self._peers.get(source)
         if peer is not None and is_lacking:
             peer.lacking.add(run.index)

@@ -1,4 +1,4 @@
-"""When to request which chunk from an origin; pure.
+"""When to request which chunk from an origin, and how many at once; pure.
 
 An origin is a source for what no peer has: peers that fetch a chunk from it announce
 that, and have the chunk soon, so others need not fetch it as well. So all nodes of a
@@ -17,7 +17,23 @@ from shoal.core.schedule.window import RequestWindow
 if TYPE_CHECKING:
     from shoal.core.schedule.picker import ChunkPicker
 
-__all__ = ["FETCH_TIME", "LATE_TIME", "OriginFetches", "OriginRequests"]
+__all__ = [
+    "FETCH_TIME",
+    "LATE_TIME",
+    "ORIGIN_RUNS",
+    "ORIGIN_STALL_TIME",
+    "OriginFetches",
+    "OriginRequests",
+    "OriginWindow",
+]
+
+# An origin gets requests for runs of chunks, a few runs at a time.
+ORIGIN_BYTES = 16 * 1024 * 1024  # outstanding at one origin
+ORIGIN_DELAY = 0.5  # seconds from request to answer that an origin's window aims at
+ORIGIN_RUNS = 4  # outstanding at one origin
+# A cache may read a whole file before it answers. Readers of origins give up sooner,
+# with the reason, unless bytes drip.
+ORIGIN_STALL_TIME = 75.0  # seconds without a byte
 
 # Seconds that a peer has to fetch a chunk, since it last announced that, at least.
 FETCH_TIME = 5.0
@@ -32,6 +48,26 @@ GAIN = 1.1  # rate with the origins, in rates without, from which on they are us
 KEEP_TIME = 60.0  # seconds until the rates are measured again
 
 P = TypeVar("P", bound=Hashable)
+
+
+class OriginWindow(RequestWindow):
+    """Count the chunks requested from an origin: from one up to a few long runs.
+
+    The window begins with one chunk, because nodes that start together request before
+    they hear what the others request.
+    """
+
+    is_origin = True
+    FIRST = 1
+    LEAST = 1
+    BYTES = ORIGIN_BYTES
+    DELAY = ORIGIN_DELAY
+    STALL = ORIGIN_STALL_TIME
+
+    def room(self, least: int = 1) -> int:
+        """Return how many chunks the next run may have; 0 for no run now."""
+        run = max(1, int(self._size) // ORIGIN_RUNS)
+        return run if super().room() >= run else 0
 
 
 class OriginFetches(Generic[P]):

@@ -3,7 +3,7 @@
 The order of preference:
 
 1. chunks that a reader waits for, in the order in which they were added;
-2. chunks that nobody has been asked for: the rarest among the peers that have only
+2. chunks that no peer has been asked for: the rarest among the peers that have only
    some, a random one of equals, so that two downloaders rarely choose the same;
 3. when every missing chunk has been requested: of the chunks that the caller names as
    late, the one requested longest ago, so that a slow peer cannot delay the last one.
@@ -18,7 +18,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.rarest import Buckets
+from shoal.core.schedule.counted import CountedBuckets
 
 __all__ = ["MAX_COPIES", "ChunkPicker"]
 
@@ -83,8 +83,8 @@ class ChunkPicker(Generic[P]):
         self._in_flight: dict[int, list[P]] = {}  # the oldest request first
         self._arrived: set[int] = set()
         missing = Bitfield.full(have.size).without(have) if wanted is None else None
-        self.free = Buckets(have.size, missing)
-        """Wanted chunks requested from nobody; the level of each is its rarity."""
+        self.free: CountedBuckets[P] = CountedBuckets(have.size, missing)
+        """Wanted chunks that are not requested; the level of each is its rarity."""
         self._first: deque[int] = deque()
         self.left = len(self.free)
         """How many wanted chunks are not verified."""
@@ -163,10 +163,6 @@ class ChunkPicker(Generic[P]):
         assert self.wanted is not None
         self._have.discard(index)
         self.wanted.discard(index)
-        # Its rarity was not counted while we had it.
-        partial = [s.have for s in self._peers.values() if s.have is not None]
-        level = sum(index in have for have in partial)
-        self.free.shift(index, level - self.free.level(index))
 
     # Peers come and go.
 
@@ -174,15 +170,14 @@ class ChunkPicker(Generic[P]):
         """Note a peer and what it has; None means everything."""
         self._peers[peer] = _PeerChunks(have)
         if have is not None:
-            self.free.shift_all(have.without(self._have), 1)
+            self.free.count_peer(peer, have)
 
     def on_have(self, peer: P, index: int) -> bool:
         """Note a new chunk of a partial peer; return True if it is free."""
         state = self._peers[peer]
-        # The rarity of chunks that we have does not matter any more.
-        if state.have is None or not state.have.add(index) or index in self._have:
+        if state.have is None or not state.have.add(index):
             return False
-        self.free.shift(index, 1)
+        self.free.count_have(peer, index)
         if index not in self.free:
             return False
         state.list(index)
@@ -195,8 +190,7 @@ class ChunkPicker(Generic[P]):
             return False
         fresh = chunks.without(state.have)
         state.have.add_all(fresh)
-        fresh = fresh.without(self._have)
-        self.free.shift_all(fresh, 1)
+        self.free.count_all(peer, fresh)
         if not self.free.has_any(fresh):
             return False
         state.is_listed = False
@@ -206,9 +200,8 @@ class ChunkPicker(Generic[P]):
         """Forget a peer; the chunks requested from it are free again."""
         for index in self.requested_from(peer):
             self.on_request_expired(index, peer)
-        state = self._peers.pop(peer, None)
-        if state is not None and state.have is not None:
-            self.free.shift_all(state.have.without(self._have), -1)
+        self._peers.pop(peer, None)
+        self.free.uncount_peer(peer)
 
     # What happens to chunks.
 
@@ -275,7 +268,7 @@ class ChunkPicker(Generic[P]):
     def on_chunk_arrived(self, index: int, peer: P) -> bool:
         """Note a chunk that arrived; return True if it is needed: then verify it.
 
-        Until it is verified, it is requested from nobody.
+        Until it is verified, it is not requested again.
         """
         self._drop_request(index, peer)
         if index in self._have or index in self._arrived:
@@ -290,7 +283,7 @@ class ChunkPicker(Generic[P]):
             self.left -= 1
         if index in self._arrived:
             self._arrived.discard(index)
-        else:  # it came in blocks, and may be requested from nobody
+        else:  # it came in blocks, and may not be requested at all
             self.free.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:
@@ -329,6 +322,7 @@ class ChunkPicker(Generic[P]):
 
     def _pick(self, state: _PeerChunks) -> int | None:
         """Return a free chunk of the peer; the rarest first."""
+        self.free.note_pick()
         while self._first and self._first[0] not in self.free:
             self._first.popleft()
         for index in self._first:

@@ -2,16 +2,18 @@
 
 from typing import NamedTuple
 
-from shoal.core.manifest.blocks import Run, block_count, runs_covering
+from shoal.core.manifest.blocks import BLOCK_SIZE, Run, block_count, runs_covering
 from shoal.core.manifest.chunks import Chunks
 
 __all__ = [
     "AHEAD_LIMIT",
+    "FIRST_PART",
     "FIRST_SIZE",
     "NOTHING",
     "NO_WAIT",
     "SHORT_WAIT",
     "SMALL_PART",
+    "STREAM",
     "ReadAhead",
     "Wanted",
     "wanted_for",
@@ -20,6 +22,8 @@ __all__ = [
 AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
 SHORT_WAIT = 0.01  # seconds for an answer that are not worth much waste to save
 SMALL_PART = 32  # of what was read; one such part is fetched ahead then
+FIRST_PART = 8  # of what was read; one such part is, as long as that is within a block
+STREAM = 4 * 1024 * 1024  # bytes read without a jump, after which waste matters less
 WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
 FIRST_SIZE = 128 * 1024  # bytes at most that show how long an answer takes
 NO_WAIT = 0.0001  # seconds; what takes less was in the cache
@@ -33,8 +37,9 @@ class ReadAhead:
 
     A stream is fetched as far ahead as it is read in the time that peers take to
     answer, so that it soon does not wait for them. That is never more than it has read
-    without a jump, and where they answer within `SHORT_WAIT`, a small part of that. So
-    a reader that jumps about costs little that it does not read.
+    without a jump, and where they answer within `SHORT_WAIT`, a small part of that
+    until it has read `STREAM` bytes. So a reader that jumps about costs little that it
+    does not read.
     """
 
     def __init__(self) -> None:
@@ -54,12 +59,15 @@ class ReadAhead:
             self._run, self._since, self._edge = end - first, now, end
             return 0
         self._run += end - first
+        rate = self._run / max(now - self._since, self._wait, NO_WAIT)
+        ahead = int(WAITS_AHEAD * self._wait * rate)
         if self._wait < SHORT_WAIT:
-            ahead = self._run // SMALL_PART
-        else:
-            rate = self._run / max(now - self._since, self._wait)
-            ahead = min(self._run, int(WAITS_AHEAD * self._wait * rate))
-        ahead = min(ahead, AHEAD_LIMIT)
+            stream = min(self._run - STREAM, ahead)
+            little = max(
+                self._run // SMALL_PART, min(self._run // FIRST_PART, BLOCK_SIZE)
+            )
+            ahead = max(little, stream)
+        ahead = min(ahead, self._run, AHEAD_LIMIT)
         # Not a little more with each read, because every request costs time.
         if self._edge - end < ahead // 2:
             self._edge = end + ahead
@@ -86,6 +94,12 @@ class Wanted(NamedTuple):
     """Whole chunks."""
     runs: tuple[Run, ...]
     """Parts of the chunks at the ends."""
+
+    @property
+    def last(self) -> int:
+        """Return the last chunk of which anything is wanted."""
+        last: int = max((*self.chunks[-1:], *(run.index for run in self.runs)))
+        return last
 
     def has(self, run: Run) -> bool:
         """Return True if a run, or part of it, is wanted."""

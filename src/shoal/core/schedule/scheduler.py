@@ -12,14 +12,9 @@ from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.report.stall import Unavailable
-from shoal.core.schedule.origin_requests import OriginRequests
+from shoal.core.schedule.origin_requests import OriginRequests, OriginWindow
 from shoal.core.schedule.picker import ChunkPicker
-from shoal.core.schedule.window import (
-    MAX_REQUESTS,
-    InFlightLimit,
-    OriginWindow,
-    RequestWindow,
-)
+from shoal.core.schedule.window import MAX_REQUESTS, InFlightLimit, RequestWindow
 
 __all__ = ["Scheduler"]
 
@@ -83,6 +78,8 @@ class Scheduler(Generic[S]):
         index = self.picker.free.one_of(0)
         if index is None or self._full or self._outstanding:
             return None
+        if self.picker.free.count_slice():
+            return None  # it is not known yet which chunks peers have
         is_gone = self.picker.was_refused(index)
         return Unavailable(index, self.picker.free.size_of(0), is_gone=is_gone)
 

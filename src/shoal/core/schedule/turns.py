@@ -35,6 +35,8 @@ LOSS = 0.9  # times the rate that half of the receivers must have to be kept
 FIRST_PAUSE = 2.0  # seconds until another limit is tried
 MAX_PAUSE = 32.0  # seconds; the pause doubles when a limit was not better
 HELD_TIME = 2.0  # seconds that one receiver's unsent data counts, at most
+TRIAL_TIME = 0.25  # the same for one whose owner has `MANY_STALLED` that took nothing
+MANY_STALLED = 4  # receivers of one owner; it may be a host with honest ones, too
 
 P = TypeVar("P", bound=Hashable)
 
@@ -120,14 +122,18 @@ class SendingLimit(Generic[P]):
 
     The limit is doubled for a moment from time to time and kept if much more was sent:
     then the links of the receivers are slow, not ours. It is halved in the same way.
-    A receiver that takes nothing for `HELD_TIME` does not count.
+    A receiver that takes nothing for `HELD_TIME` has stalled: it does not count, and as
+    many more as have stalled are sent to. So however many of a host take nothing, one
+    that takes what it is sent finds them out in a few rounds of doubling size.
     """
 
     def __init__(self) -> None:
         """Begin with `FIRST_LIMIT`."""
         self.limit = FIRST_LIMIT
         """Receivers that may be sent to at the same time."""
-        self._receivers: dict[P, float] = {}  # since when, the longest first
+        self._receivers: dict[P, tuple[float, Hashable]] = {}  # until when, and owner
+        self._stalled: dict[P, Hashable] = {}  # with owner
+        self._stalled_of: Counter[Hashable] = Counter()  # owners
         self._since = 0.0  # when the period began
         self._sent = 0  # bytes sent in it
         self._batches = 0  # calls of `on_sent` in it
@@ -138,32 +144,47 @@ class SendingLimit(Generic[P]):
         self._next = 0.0  # when the next trial begins
         self._goes_up = True  # whether the next trial doubles the limit
 
-    def on_started(self, receiver: P, now: float) -> None:
-        """Note that data for a receiver waits to be sent."""
+    def on_started(self, receiver: P, now: float, owner: Hashable = None) -> None:
+        """Note that data for a receiver, which belongs to `owner`, waits to be sent."""
         if receiver not in self._receivers:
-            self._receivers[receiver] = now
+            self._revive(receiver)
+            is_trial = self._stalled_of[owner] >= MANY_STALLED
+            until = now + (TRIAL_TIME if is_trial else HELD_TIME)
+            self._receivers[receiver] = until, owner
 
     def on_finished(self, receiver: P) -> None:
         """Note that a receiver takes more data, or has left."""
         self._receivers.pop(receiver, None)
+        self._revive(receiver)
+
+    def _revive(self, receiver: P) -> None:
+        if receiver in self._stalled:
+            owner = self._stalled.pop(receiver)
+            self._stalled_of[owner] -= 1
+            if not self._stalled_of[owner]:
+                del self._stalled_of[owner]
 
     def has_room(self, now: float) -> bool:
         """Return True if one more receiver may be sent to."""
-        if len(self._receivers) < self.limit:
+        if self._below_limit():
             return True
-        for receiver, since in list(self._receivers.items()):
-            if now - since < HELD_TIME:
-                break
-            del self._receivers[receiver]
-        if len(self._receivers) < self.limit:
+        for receiver, (until, owner) in list(self._receivers.items()):
+            if until <= now:
+                del self._receivers[receiver]
+                self._stalled[receiver] = owner
+                self._stalled_of[owner] += 1
+        if self._below_limit():
             return True
         self._is_binding = True
         return False
 
+    def _below_limit(self) -> bool:
+        return len(self._receivers) < self.limit + len(self._stalled)
+
     @property
     def room_at(self) -> float:
         """Return when there is room again at the latest; call if there is none."""
-        return next(iter(self._receivers.values())) + HELD_TIME
+        return min(until for until, _ in self._receivers.values())
 
     @property
     def receivers(self) -> list[P]:

@@ -14,10 +14,7 @@ from typing import ClassVar
 __all__ = [
     "BUSY_PAUSE",
     "MAX_REQUESTS",
-    "ORIGIN_RUNS",
-    "ORIGIN_STALL_TIME",
     "InFlightLimit",
-    "OriginWindow",
     "RequestWindow",
 ]
 
@@ -33,14 +30,6 @@ STALL_TIME = 3.0  # seconds without a byte after which a source counts as stalle
 STALL_DELAYS = 3  # the same in usual delays of this source, if that is longer
 MIN_RATE = 16 * 1024  # bytes per second; slower chunks are requested elsewhere
 SMOOTHING = 0.125  # weight of a new delay in the average, as in RFC 6298 section 2
-
-# An origin gets requests for runs of chunks, a few runs at a time.
-ORIGIN_BYTES = 16 * 1024 * 1024  # outstanding at one origin
-ORIGIN_DELAY = 0.5  # seconds from request to answer that an origin's window aims at
-ORIGIN_RUNS = 4  # outstanding at one origin
-# A cache may read a whole file before it answers. Readers of origins give up sooner,
-# with the reason, unless bytes drip.
-ORIGIN_STALL_TIME = 75.0  # seconds without a byte
 
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes requested or waiting for verification
 # What waits longer has left the processor's cache, and then hashing and writing it
@@ -206,26 +195,6 @@ class RequestWindow:
         self._sent.clear()
         self.choices.clear()
         return True
-
-
-class OriginWindow(RequestWindow):
-    """Count the chunks requested from an origin: from one up to a few long runs.
-
-    The window begins with one chunk, because nodes that start together request before
-    they hear what the others request.
-    """
-
-    is_origin = True
-    FIRST = 1
-    LEAST = 1
-    BYTES = ORIGIN_BYTES
-    DELAY = ORIGIN_DELAY
-    STALL = ORIGIN_STALL_TIME
-
-    def room(self, least: int = 1) -> int:
-        """Return how many chunks the next run may have; 0 for no run now."""
-        run = max(1, int(self._size) // ORIGIN_RUNS)
-        return run if super().room() >= run else 0
 
 
 class InFlightLimit:

@@ -32,7 +32,6 @@ from shoal.errors import ProtocolError, UsageError, option
 
 __all__ = [
     "GREETING_SIZE",
-    "PROOF_SIZE",
     "VERDICT_SIZE",
     "CodeOffer",
     "Given",

@@ -5,15 +5,14 @@ The rules are those of "Open channels" in docs/protocol.md.
 
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.names.channel_id import Channel
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    Session,
-    SessionState,
     keep_chunk,
 )
+from shoal.core.session.session import Session, SessionState
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.handshake import check_handshake, check_sizes
 from shoal.core.wire.messages import (
@@ -42,17 +41,11 @@ class OpenServerSession(Session):
     """Serve one client of an open channel."""
 
     TRANSITIONS = {
-        SessionState.SERVING: {
-            Request: SessionState.SERVING,
-            Info: SessionState.SERVING,
-        },
+        SessionState.SERVING: dict.fromkeys((Request, Info), SessionState.SERVING),
     }
 
     def __init__(
-        self,
-        chunks: Chunks,
-        handshake: bytes | None,
-        pool: BufferPool | None = None,
+        self, chunks: Chunks, handshake: bytes | None, pool: BufferPool | None = None
     ) -> None:
         """Begin; a hash channel's session first sends `handshake`, a whole frame."""
         super().__init__(SessionState.SERVING, decode_message, CONTROL_LIMIT, pool)

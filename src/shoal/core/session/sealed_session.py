@@ -15,14 +15,13 @@ from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.manifest.pages import PageKey
-from shoal.core.session.session import (
+from shoal.core.session.events import (
     BlocksReceived,
     Event,
     SealedChunkReceived,
-    Session,
-    SessionState,
     keep_chunk,
 )
+from shoal.core.session.session import Session, SessionState
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (

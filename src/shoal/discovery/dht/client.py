@@ -44,7 +44,7 @@ from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError, option
 from shoal.net.socket_names import family_of
 
-__all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
+__all__ = ["DhtDiscovery"]
 
 # Nodes asked for newcomers at a time if both networks work: with the lookups of both,
 # 20 packets a minute.

@@ -13,7 +13,8 @@ from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.units import format_count
 from shoal.discovery.base import AddressQueue
-from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
+from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP
+from shoal.discovery.dht.client import DhtDiscovery
 from shoal.discovery.dht.search import MAX_WAITING
 from shoal.discovery.udp import Divert
 from shoal.net.interfaces import list_interfaces

@@ -70,7 +70,7 @@ class Pace:
     def ready_at(self, address: Address, *, is_awaited: bool) -> float:
         """Return the earliest time for a packet to a node, 0 for a node never sent any.
 
-        Lookups that nobody waits for leave `RESERVED_PACKETS` to the others.
+        Lookups that no caller waits for leave `RESERVED_PACKETS` to the others.
         """
         sent = self._sent.get(address)
         if not sent:
@@ -207,7 +207,7 @@ class LookupSchedule:
         """Return the seconds until the next lookup.
 
         `is_failure` is True if no node responded, or none accepted the announcement;
-        `is_awaited` is False if nobody waits for peers.
+        `is_awaited` is False if no caller waits for peers.
         """
         wait = self._next_wait
         self._next_wait = min(wait * 2, self._interval.longest)

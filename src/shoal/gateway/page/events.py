@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from aiohttp import web
 
+from shoal.gateway.guard import refusal
 from shoal.gateway.page.sampler import PERIOD
 from shoal.gateway.page.view import ShareView, changed_fields, full_fields
-from shoal.gateway.request import refusal
 
 __all__ = ["MAX_STREAMS", "EventStreams"]
 

@@ -86,8 +86,13 @@ class PageRoutes:
         self,
         shares: Sequence[ServedShare],
         sample: Callable[[], Sequence[ShareView]],
+        count_others: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Show `shares`; `sample` returns the current view of each."""
+        """Show `shares`; `sample` returns the current view of each.
+
+        `count_others` returns how many shares there are that the page does not show.
+        """
+        self._count_others = count_others
         self._shares = shares
         self._sample = sample
         self._details: dict[int, ShareDetails] = {}
@@ -101,7 +106,8 @@ class PageRoutes:
             for share in self._shares:
                 tasks.create_task(share.know_at_first())
         details = map(self._details_of, self._shares)
-        text = render(list(zip(self._sample(), details, strict=True)))
+        shown = list(zip(self._sample(), details, strict=True))
+        text = render(shown, self._count_others())
         return _response(text, "text/html", {"Content-Security-Policy": csp()})
 
     async def answer_icon(self, request: web.Request) -> web.StreamResponse:
@@ -177,10 +183,11 @@ def csp() -> str:
     )
 
 
-def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
-    """Return the page."""
+def render(shares: Sequence[tuple[ShareView, ShareDetails]], others: int = 0) -> str:
+    """Return the page; there are `others` shares that it does not show."""
     names = [details.name for _, details in shares]
-    title = names[0] if len(names) == 1 else f"{len(names)} shares"
+    count = len(names) + others
+    title = names[0] if count == 1 else f"{count:,} shares"
     is_waiting = not (shares and all(view.is_known for view, _ in shares))
     return _PAGE.substitute(
         title=escape(title),
@@ -189,7 +196,8 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
         # Without its script the page reloads until every share is known.
         refresh='<meta http-equiv="refresh" content="3">' if is_waiting else "",
         navigation=_navigation(shares) if len(shares) > 1 else "",
-        shares="".join(_share(view, details) for view, details in shares) or _NOTHING,
+        others=_others(len(shares), others) if others else "",
+        shares="".join(_share(*each, count == 1) for each in shares) or _NOTHING,
     )
 
 
@@ -205,21 +213,30 @@ def _navigation(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
     return f'<nav aria-label="Shares"><ul>{items}</ul></nav>'
 
 
-def _share(view: ShareView, details: ShareDetails) -> str:
+def _others(shown: int, others: int) -> str:
+    return (
+        f'<p class="summary others">This page shows the first {shown:,} of '
+        f"{format_count(shown + others, 'share')}; shoal list names all of them.</p>"
+    )
+
+
+def _share(view: ShareView, details: ShareDetails, is_alone: bool) -> str:
     fields = (asdict(view) | asdict(details)).items()
     texts = {key: escape(value) for key, value in fields if isinstance(value, str)}
     return _SHARE.substitute(
         texts,
         number=view.number,
         unknown="" if view.is_known else " data-unknown",
-        known=_known(view, details, texts) if view.is_known else "",
+        known=_known(view, details, texts, is_alone) if view.is_known else "",
         # A link with hints or origins has `?` and `&`, which a shell would act on.
         command=escape(f"shoal get {shlex.quote(details.link)}"),
         qr=details.qr or _NO_QR,
     )
 
 
-def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> str:
+def _known(
+    view: ShareView, details: ShareDetails, texts: Mapping[str, str], is_alone: bool
+) -> str:
     n, cells = view.number, view.cells
     width = max(min(len(cells), COLUMNS), 1) * STEP
     paths = "".join(
@@ -227,7 +244,8 @@ def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> 
         f'd="{draw_cells(cells, kind.code)}"/>'
         for kind in CELL_KINDS
     )
-    files = "".join(_child(n, details, child) for child in details.children)
+    is_open = is_alone and details.count == 1
+    files = "".join(_child(n, child, is_open=is_open) for child in details.children)
     return _KNOWN.substitute(
         texts,
         number=n,
@@ -256,8 +274,11 @@ def _links_to_all(n: int, details: ShareDetails) -> str:
     return f"<p>{' '.join(links)}</p>"
 
 
-def _child(n: int, details: ShareDetails, child: Child) -> str:
-    """Return the line of a file or folder at the top of a share."""
+def _child(n: int, child: Child, *, is_open: bool) -> str:
+    """Return the line of a file or folder at the top of a share.
+
+    With `is_open`, its player is shown at once: there is no other file on the page.
+    """
     name = escape(child.name)
     href = escape(f"files/{n}/{quoted(child.name)}")
     if child.file is None:
@@ -271,10 +292,10 @@ def _child(n: int, details: ShareDetails, child: Child) -> str:
     player = PLAYERS.get(kind) if media.is_passive else None
     shown = ""
     if player is not None:
-        is_open = " open" if details.count == 1 else ""
         shown = (
-            f'<details{is_open}><summary>{player}<span class="unseen"> <bdi>{name}'
-            f"</bdi></span></summary>{_player(kind, href, name)}</details>"
+            f"<details{' open' * is_open}><summary>{player}"
+            f'<span class="unseen"> <bdi>{name}</bdi></span></summary>'
+            f"{_player(kind, href, name)}</details>"
         )
     return (
         f'<li><span class="file"><a href="{href}"><bdi>{name}</bdi></a> '

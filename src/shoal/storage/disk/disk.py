@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shoal.errors import ForbiddenError, UsageError
 from shoal.storage.disk import linux
+from shoal.storage.disk.file_state import FileState, make_state
 from shoal.storage.disk.many import WholeFile, create_files, read_whole, states_of
 from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
@@ -27,10 +28,8 @@ from shoal.storage.disk.system import (
     UNSUPPORTED,
     Below,
     Data,
-    FileState,
     Name,
     NewFiles,
-    make_state,
     rename_new,
     translate,
     translated,

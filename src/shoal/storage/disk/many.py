@@ -10,12 +10,12 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from shoal.errors import UsageError
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.system import (
     NEW_FLAGS,
     NO_LINKS,
     SAFE_FLAGS,
     Below,
-    FileState,
     Name,
     NewFile,
     NewFiles,

@@ -1,4 +1,4 @@
-"""Files as the system sees them: their states, and the flags and errors of its calls.
+"""The flags of the system's calls on files, and what their errors mean.
 
 `translate` turns the errors of the system into those of `shoal.errors`.
 """
@@ -45,11 +45,9 @@ __all__ = [
     "UNSUPPORTED",
     "Below",
     "Data",
-    "FileState",
     "Name",
     "NewFile",
     "NewFiles",
-    "make_state",
     "real_path",
     "rename_new",
     "translate",
@@ -73,52 +71,6 @@ UNKNOWN_BOOT = bytes(16)
 """The boot id of a machine that does not report one; two of these never match."""
 
 
-class FileState(NamedTuple):
-    """Which file a name or descriptor refers to, and its state; from `stat`."""
-
-    device: int
-    inode: int
-    size: int
-    """In bytes."""
-    mtime_ns: int
-    """When the bytes last changed, in nanoseconds of the file system's clock."""
-    links: int
-    """How many names (hard links) it has; 0 after it was deleted or replaced."""
-    mode: int
-    owner: int
-    ctime_ns: int
-    """When anything about it last changed, including its mode and names."""
-
-    @property
-    def is_file(self) -> bool:
-        """Return True if it is a regular file."""
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_sole_link(self) -> bool:
-        """Return True if it is a regular file that has no other name."""
-        # Asked of each of very many files.
-        return self.links == 1 and stat.S_ISREG(self.mode)
-
-    @property
-    def is_directory(self) -> bool:
-        """Return True if it is a folder."""
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        """Return True if it is a symbolic link."""
-        return stat.S_ISLNK(self.mode)
-
-    def is_same_file(self, other: "FileState") -> bool:
-        """Return True if both describe the same file, changed or not."""
-        return self[:2] == other[:2]
-
-    def is_same_state(self, other: "FileState") -> bool:
-        """Return True if both describe the same file with the same bytes."""
-        return self[:4] == other[:4]
-
-
 SAFE_FLAGS = (
     getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not hang
@@ -138,23 +90,6 @@ _MAX_BUFFERS = 1024  # buffers; the most that Linux accepts in one pwritev
 # Bytes per write call. Larger calls were up to four times slower when measured;
 # docs/design.md gives possible reasons.
 _SLICE = 256 * 1024
-
-
-def make_state(found: os.stat_result) -> FileState:
-    """Return the state of a file from the result of `stat`."""
-    # _make is faster than the constructor; this runs for each chunk that is sent.
-    return FileState._make(
-        (
-            found.st_dev,
-            found.st_ino,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_nlink,
-            found.st_mode,
-            found.st_uid,
-            found.st_ctime_ns,
-        )
-    )
 
 
 def write_slices(fd: int, buffers: Sequence[Data], offset: int) -> None:

@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import TargetExistsError, UsageError, option
-from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.system import real_path
 from shoal.storage.download.places import flags_of
 from shoal.storage.download.staging import Staging

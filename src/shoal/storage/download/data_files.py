@@ -21,7 +21,8 @@ from stat import S_ISGID
 from typing import TypeAlias
 
 from shoal.errors import StoreError, run_again
-from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
 from shoal.storage.disk.system import NewFile

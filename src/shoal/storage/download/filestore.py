@@ -26,7 +26,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.journal import MAX_CHUNKS

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.places import Places, flags_of

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from itertools import accumulate, islice
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.file_tree import File
 
 __all__ = ["Places", "flags_of"]
 

@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shoal.errors import StoreError, TargetExistsError, UsageError, option, run_again
-from shoal.storage.disk.disk import Disk, FileState
-from shoal.storage.disk.folders import is_own, remove_all
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
+from shoal.storage.disk.folders import remove_all
+from shoal.storage.disk.own_folders import is_own
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
 from shoal.storage.download.layout import DATA, SIDE
 from shoal.storage.download.manifest_file import MANIFEST, ManifestFile
@@ -138,7 +140,10 @@ class Staging:
             return
         self.clear_finished()
         if is_folder:
-            hint = "a folder never replaces anything. Remove it or choose another name."
+            hint = (
+                "a folder that is downloaded replaces nothing. Remove it or choose "
+                "another name."
+            )
         elif found.is_directory:
             hint = "a folder is never replaced. Remove it or choose another name."
         elif not found.is_file:

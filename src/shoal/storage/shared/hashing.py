@@ -14,7 +14,7 @@ from shoal.storage.disk.disk import Data
 from shoal.storage.store import Verify
 
 if TYPE_CHECKING:
-    from shoal.storage.block_file import BlockFile
+    from shoal.storage.shared.hash_cache import BlockFile
     from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads", "verify_chunks"]

@@ -21,7 +21,8 @@ from typing import TypeAlias
 
 from shoal.core.manifest.file_pages import MAX_FILES
 from shoal.errors import ShoalError, StoreError, UsageError, told
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.system import real_path
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder

@@ -19,17 +19,22 @@ from typing import TYPE_CHECKING, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.file_state import FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange, part_of
-from shoal.storage.shared.changes import FileChanges
 from shoal.storage.shared.scan import endless, is_empty
-from shoal.storage.shared.scanned import ScannedFile, ScannedFiles, ScannedFolder
-from shoal.storage.shared.small_files import SmallFiles
+from shoal.storage.shared.scanned import (
+    FileChanges,
+    ScannedFile,
+    ScannedFiles,
+    ScannedFolder,
+    SmallFiles,
+)
 from shoal.storage.store import Span, Verify, VerifySpan
 
 if TYPE_CHECKING:  # open channels have no blocks
-    from shoal.storage.block_file import BlockFile
+    from shoal.storage.shared.hash_cache import BlockFile
 
 __all__ = ["SharedFiles"]
 

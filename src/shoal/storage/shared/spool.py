@@ -26,7 +26,7 @@ from shoal.core.crypto.hashes import (
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import DiskFullError, StoreError, UnfinishedError, run_again, told
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own
+from shoal.storage.disk.own_folders import make_directories, opened_own
 from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = ["Spooled", "SpooledFile", "remove_spooled", "spool"]

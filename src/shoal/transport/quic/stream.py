@@ -173,7 +173,7 @@ class QuicStream(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`; it is copied."""
-        if self._is_closing or self._quic is None:
+        if self._is_closing or self._quic is None or not data:
             return
         self._call(lambda quic: quic.send_stream_data(STREAM, data))
         self._flush_soon()

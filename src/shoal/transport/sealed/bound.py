@@ -11,15 +11,22 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from shoal.core.crypto.keys import Keys, expand
 from shoal.core.names.address import Address
 from shoal.net.socket_names import family_of, name_of
 
-__all__ = ["can_share", "connect_from", "share_port"]
+__all__ = ["aside_port", "can_share", "connect_from", "share_port"]
 
 # The port has a connection to this address, lingering ones included; another program
 # listens on it; or the system does not let sockets share it.
 _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
+
+FIRST_ASIDE = 49_152  # the first of the ports that no program has of its own
+ASIDE_PORTS = 16_384
+ASIDE_PAUSE = 1.0  # seconds after a SYN that was refused
 
 can_share = os.name == "posix" and hasattr(socket, "SO_REUSEPORT")
 """Whether sockets that dial can have the port of one that listens."""
@@ -35,11 +42,25 @@ def share_port(listening: socket.socket) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-async def connect_from(port: int, address: Address) -> socket.socket:
+def aside_port(port: int, keys: Keys) -> int:
+    """Return the port that stands in for a listening port, for a share's second dial.
+
+    Both ends compute it from each other's listening port (docs/protocol.md,
+    "Simultaneous open").
+    """
+    made = expand(keys.psk, b"port" + port.to_bytes(2, "big"), 2)
+    return FIRST_ASIDE + int.from_bytes(made, "big") % ASIDE_PORTS
+
+
+async def connect_from(
+    port: int, address: Address, keys: Keys, listen_aside: Callable[[int], None]
+) -> socket.socket:
     """Return a socket that is connected to an IP address, if possible from `port`.
 
-    From another port if that one has a connection to the address already, or had one
-    until recently. Raises `OSError` if the address cannot be reached.
+    If that port has a connection to the address already, for another share, the peer
+    may know us by our port aside: it is dialled from there at its own one, and at
+    `address` from any port, and the first connection is used. `listen_aside` lets it
+    dial us. Raises `OSError` if the address cannot be reached.
     """
     if can_share:
         try:
@@ -47,7 +68,40 @@ async def connect_from(port: int, address: Address) -> socket.socket:
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
+        ours = aside_port(port, keys)
+        theirs = Address(address.host, aside_port(address.port, keys))
+        listen_aside(ours)
+        return await _first_of(_connect(0, address), _knock_aside(ours, theirs))
     return await _connect(0, address)
+
+
+async def _knock_aside(port: int, address: Address) -> socket.socket:
+    """Connect to a port that a peer dials us from, as soon as it does."""
+    while True:
+        try:
+            return await _connect(port, address)
+        except ConnectionRefusedError:
+            await asyncio.sleep(ASIDE_PAUSE)
+
+
+async def _first_of(*dials: Coroutine[Any, Any, socket.socket]) -> socket.socket:
+    """Return the socket that connects first; raise what the first dial raises."""
+    tasks = [asyncio.create_task(dial) for dial in dials]
+    waiting, chosen = set(tasks), None
+    try:
+        while waiting and chosen is None:
+            done, waiting = await asyncio.wait(
+                waiting, return_when=asyncio.FIRST_COMPLETED
+            )
+            chosen = next((each for each in done if each.exception() is None), None)
+        return (chosen or tasks[0]).result()
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(tasks)
+        for each in tasks:
+            if each is not chosen and not each.cancelled() and not each.exception():
+                each.result().close()
 
 
 async def _connect(port: int, address: Address) -> socket.socket:

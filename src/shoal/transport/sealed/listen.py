@@ -25,12 +25,11 @@ from shoal.core.crypto.knock import (
     handshake_start,
 )
 from shoal.core.crypto.noise import Opened, Start, open_first
-from shoal.core.limits import HostLimit
+from shoal.core.host_limits import MAX_HALF_OPEN, HalfOpen, HostLimit
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, UsageError
 from shoal.net.socket_names import host_of
 from shoal.transport.listen import PortListener, file_limit
-from shoal.transport.sealed.half_open import MAX_HALF_OPEN, HalfOpen
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Factory, ProvenPeer
 
@@ -253,7 +252,7 @@ class SealedListener(PortListener[_Stranger]):
         try:
             await self._admit(stranger, share, ServerHandshake(opened, self._node_id))
         except (OSError, PeerError):
-            stranger.accepted.close()  # whatever it did concerns no one
+            stranger.accepted.close()  # a stranger's fault is not reported
         finally:
             if not stranger.is_proven:
                 self._handshake_limit.add(stranger.host, self._loop.time())
@@ -271,16 +270,19 @@ class SealedListener(PortListener[_Stranger]):
         address = Address(host_of(name), name[1])
         peer = ProvenPeer(address, greeted.node_id, greeted.version)
 
-        def begin() -> asyncio.BufferedProtocol:
-            # The share may have been withdrawn during the handshake.
-            if self._shares.get(share.keys.psk) is not share:
-                raise PeerError("the share is no longer shared")
-            return share.factory(peer)
-
         self._half_open.remove(stranger)
         stranger.is_proven = True
-        noise = NoiseConnection(greeted.ciphers, begin, self.threads)
+        noise = NoiseConnection(
+            greeted.ciphers, lambda: self._pass_to(share, peer), self.threads
+        )
         await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
+
+    def _pass_to(self, share: _Share, peer: ProvenPeer) -> asyncio.BufferedProtocol:
+        """Return the protocol for a proven peer; raises `PeerError` to refuse it."""
+        # The share may have been withdrawn during the handshake.
+        if self._shares.get(share.keys.psk) is not share:
+            raise PeerError("the share is no longer shared")
+        return share.factory(peer)
 
     async def _receive(self, stranger: _Stranger, size: int) -> bytes | None:
         """Return the next `size` bytes and read no more; None if it closes before."""

@@ -35,6 +35,7 @@ THREAD_SLICE = 32 * MAX_PAYLOAD  # bytes encrypted at once in a thread
 THREAD_LEAST = 128 * 1024  # bytes that are worth the way to a thread and back
 # Small enough that a slow peer, too, is seen to accept one now and then.
 WRITE_SLICE = 256 * 1024  # bytes passed to the transport at once
+SLICE_SLACK = 16 * 1024  # bytes by which a slice may be longer, to be the last one
 SEAL_ROOM = 1024  # bytes for the headers of the chunks in one batch
 
 
@@ -227,7 +228,9 @@ class Outgoing:
             self._written.append(part)
             self._return_buffers()
             return
-        if len(part) > WRITE_SLICE:
+        # The tags of a chunk make it a little longer than a few slices; a system call
+        # and a packet for these bytes alone would wake the peer once more.
+        if len(part) > WRITE_SLICE + SLICE_SLACK:
             self._ready.appendleft(part[WRITE_SLICE:])
             part = part[:WRITE_SLICE]
         self._ready_size -= len(part)

@@ -9,21 +9,19 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.knock import (
-    NODE_ID_SIZE,
-    KnockMemory,
-    handshake_start,
-)
+from shoal.core.crypto.knock import NODE_ID_SIZE, KnockMemory, handshake_start
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
+from shoal.net.ports import bind_port
 from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.bound import connect_from, share_port
-from shoal.transport.sealed.knocking import Knocking
+from shoal.transport.sealed.knocking import DIAL_TIME, Knocking
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 from shoal.transport.sealed.relay import AtRelay, relay_request
@@ -34,12 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
-# docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
-DIAL_TIME = 10.0  # seconds
 # Longer than a sharer takes to look for us again ("DHT discovery"). The system sends a
 # SYN at once and after 1, 3, 7 and 15 s.
 PUNCH_TIME = 16.0  # seconds for a connection to a global address to be made
 
+# As long as Linux lets the answers to a SYN in through a NAT.
+ASIDE_TIME = 120.0  # seconds for which a port aside is listened on after a dial from it
+MAX_ASIDES = 64  # ports
+
+_Asides: TypeAlias = "dict[int, tuple[list[asyncio.Task[None]], asyncio.TimerHandle]]"
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
 
@@ -55,6 +56,7 @@ class Port(SealedListener):
         """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
+        self._asides: _Asides = {}
         self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
@@ -69,7 +71,7 @@ class Port(SealedListener):
                 factory,
                 threads=self.threads,
                 knocks=self.knocks,
-                port=self.port,
+                port=self,
             )
             if self._udp is None or scope_of(address.host) is not Scope.GLOBAL:
                 await by_tcp
@@ -92,22 +94,18 @@ class Port(SealedListener):
         self._udp = UdpPeers(self, send, is_changing)
         return self._udp.on_datagrams
 
-    async def aclose(self) -> None:
-        """Stop accepting; end half-open connections, and all over UDP."""
-        if self._udp is not None:
-            self._udp.close()
-        await super().aclose()
-
     async def meet(
         self,
         relay: Address,
         keys: Keys,
         factory: Factory,
         on_met: Callable[[], None],
+        name: bytes | None = None,
     ) -> None:
         """Wait at a relay for another holder of a share, and connect with it.
 
-        `on_met` is called once another node is there. Both have connected to the relay,
+        `on_met` is called once another node is there. Nodes with the same `name` do not
+        meet; by default it is the node id. Both have connected to the relay,
         so the handshake is that of a simultaneous open. Raises `RelayError` if the
         relay cannot be reached or refuses, and otherwise as `dial_sealed` does.
         """
@@ -127,7 +125,7 @@ class Port(SealedListener):
             transport.set_protocol(knocking)
             knocking.connection_made(transport)
 
-        waiting = AtRelay(relay_request(keys, self.node_id), begin)
+        waiting = AtRelay(relay_request(keys, name or self.node_id), begin)
         try:
             async with reaching(relay, DIAL_TIME):
                 await connect(lambda: waiting, relay)
@@ -147,9 +145,52 @@ class Port(SealedListener):
             if not outcome.cancel() and not outcome.cancelled():
                 outcome.exception()
 
-    def _accept_at(self, host: str, listening: socket.socket) -> None:
+    def on_unopened(self, knocking: Knocking, knock: bytes) -> None:
+        """Find out whether a peer that we dial dials us for another of our shares."""
+        self._run(self._take_unopened(knocking, knock), None)
+
+    async def _take_unopened(self, knocking: Knocking, knock: bytes) -> None:
+        found = await self._recognise(knock)
+        if found is not None:
+            share, opened = found
+            knocking.cross(opened, partial(self._pass_to, share))
+
+    def listen_aside(self, port: int) -> None:
+        """Accept connections at a port aside, too, for `ASIDE_TIME` from now on."""
+        tasks, timer = self._asides.pop(port, ([], None))
+        if timer is not None:
+            timer.cancel()
+        elif len(self._asides) == MAX_ASIDES:
+            return
+        else:
+            tasks = self._open_aside(port)
+        timer = self._loop.call_later(ASIDE_TIME, self._end_aside, port)
+        self._asides[port] = tasks, timer
+
+    def _open_aside(self, port: int) -> "list[asyncio.Task[None]]":
+        try:
+            sockets = bind_port(list(self._accepting), port)
+        except OSError:  # another program has the port
+            return []
+        return [self._accept(each) for each in sockets.values()]
+
+    def _end_aside(self, port: int) -> None:
+        tasks, timer = self._asides.pop(port)
+        timer.cancel()
+        for task in tasks:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Stop accepting; end half-open connections, and all over UDP."""
+        for port in list(self._asides):
+            self._end_aside(port)
+        if self._udp is not None:
+            self._udp.close()
+        await super().aclose()
+
+    def _accept(self, listening: socket.socket) -> "asyncio.Task[None]":
         share_port(listening)
-        super()._accept_at(host, listening)
+        return super()._accept(listening)
 
 
 async def dial_sealed(
@@ -161,7 +202,7 @@ async def dial_sealed(
     threads: Executor | None = None,
     within: float = DIAL_TIME,
     knocks: KnockMemory | None = None,
-    port: int | None = None,
+    port: Port | None = None,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
@@ -169,8 +210,9 @@ async def dial_sealed(
     "Simultaneous open", for which `knocks` are those that this node has received. The
     client sends nothing but the knock until the server has proven that it knows the
     id. `factory` is called then, and may raise `PeerError` to refuse the peer. Large
-    amounts of data are encrypted in `threads`. With a `port`, which this node listens
-    on, global addresses are dialled from it, for `PUNCH_TIME`.
+    amounts of data are encrypted in `threads`. With the `port` of this node, global
+    addresses are dialled from there, for `PUNCH_TIME`, and a peer that dials for
+    another share of that port at the same time is connected for one of the two.
 
     Raises `SelfConnectionError` if this node itself answered (forget the address),
     `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
@@ -183,11 +225,12 @@ async def dial_sealed(
     handshake = DialHandshake(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
-    knocking = Knocking(address, handshake, factory, outcome, threads)
+    on_unopened = None if port is None else port.on_unopened
+    knocking = Knocking(address, handshake, factory, outcome, threads, on_unopened)
     try:
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
-                sock = await connect_from(port, address)
+                sock = await connect_from(port.port, address, keys, port.listen_aside)
                 await loop.create_connection(lambda: knocking, sock=sock)
             async with reaching(address, within):
                 return await outcome

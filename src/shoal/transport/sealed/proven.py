@@ -1,4 +1,4 @@
-"""Name what a finished handshake says of a peer, and who makes its connection."""
+"""The result of a handshake, and the types of the functions that connect a peer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

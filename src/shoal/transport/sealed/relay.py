@@ -15,22 +15,33 @@ from typing import cast
 from shoal.core.crypto.keys import Keys
 from shoal.errors import PeerError
 
-__all__ = ["RELAY_OK", "AtRelay", "relay_request"]
+__all__ = ["RELAY_OK", "AtRelay", "direct_time", "relay_request"]
 
 SIDE_SIZE = 8  # bytes, written as 16 hex digits
+DIRECT_TIME = 5.0  # seconds in which a node tries to do without a relay
 # A NAT forgets an idle connection, the strictest after a few minutes.
 PROBE_AFTER = 60  # seconds of silence until the kernel sends a keepalive probe
 RELAY_OK = b"ok\n"
 """What a relay sends once the other end is there."""
 
 
-def relay_request(keys: Keys, node_id: bytes) -> bytes:
+def direct_time(timeout: float | None) -> float:
+    """Return for how many seconds to do without a relay, if we give up after `timeout`.
+
+    A relay costs those who run it, so other ways come first; but half of the time is
+    left for it.
+    """
+    return DIRECT_TIME if timeout is None else min(DIRECT_TIME, timeout / 2)
+
+
+def relay_request(keys: Keys, name: bytes) -> bytes:
     """Return the line by which a node waits at a relay for another holder of a share.
 
-    The relay joins ends with different sides only, so a node does not meet itself. The
-    side is a one-way function of the node id.
+    The relay joins ends with different sides only. The side is a one-way function of
+    `name`: the node id, so that a node does not meet itself, or what several nodes have
+    in common that must not meet.
     """
-    side = hashlib.sha256(keys.relay_token + node_id).digest()[:SIDE_SIZE]
+    side = hashlib.sha256(keys.relay_token + name).digest()[:SIDE_SIZE]
     return f"please relay {keys.relay_token.hex()} for side {side.hex()}\n".encode()
 
 
