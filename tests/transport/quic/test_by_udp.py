@@ -33,6 +33,7 @@ class Node:
         self.left: list[bytes] = []
         self.until_left: asyncio.Future[None] = loop.create_future()
         self.until_served: asyncio.Future[Plain] = loop.create_future()
+        self.until_quic: asyncio.Future[None] = loop.create_future()
         self.until_sent: asyncio.Future[None] = loop.create_future()
         self.loses: Callable[[bytes], bool] = lambda datagram: False
         self.udp = UdpPeers(self.port, self._send, lambda: True)
@@ -63,6 +64,8 @@ class Node:
     def _send(self, datagrams: list[bytes], address: Address) -> None:
         kept = [each for each in datagrams if not self.loses(each)]
         self.sent += kept
+        if max(map(len, datagrams)) >= 1200 and not self.until_quic.done():
+            self.until_quic.set_result(None)
         if not self.until_sent.done():
             self.until_sent.set_result(None)
         self.socket.send_many(kept, address)
@@ -119,6 +122,29 @@ async def test_tcp_comes_first() -> None:
 
         await one.udp.dial(by_tcp(), other.address, KEYS, other.serve)
         assert one.sent == []
+
+
+async def test_a_connection_that_the_peer_may_have_chosen_is_not_ended() -> None:
+    """TCP connects while the handshake over UDP is under way."""
+    async with two_nodes() as (one, other):
+        other.port.register(KEYS, other.serve)
+        loop = asyncio.get_running_loop()
+        plain: asyncio.Future[Plain] = loop.create_future()
+        other.loses = lambda datagram: len(datagram) != 48  # until TCP has connected
+
+        def make(proven: ProvenPeer) -> Plain:
+            plain.set_result(Plain(proven))
+            return plain.result()
+
+        async def by_tcp() -> None:
+            await one.until_quic
+
+        await one.udp.dial(by_tcp(), other.address, KEYS, make)
+        assert not plain.done(), "by TCP alone"
+        other.loses = lambda datagram: False
+        made = await plain
+        made.transport.write(b"hello")
+        assert await made.until(5) == b"hello"
 
 
 async def test_a_node_that_answers_by_tcp_is_not_dialled_by_udp() -> None:

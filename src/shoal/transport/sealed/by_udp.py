@@ -22,6 +22,7 @@ from shoal.transport.sealed.listen import PROOF_TIME
 from shoal.transport.sealed.proven import Factory, ProvenPeer
 
 if TYPE_CHECKING:
+    from shoal.transport.quic.stream import QuicStream
     from shoal.transport.sealed.port import Port
 
 __all__ = ["UdpPeers"]
@@ -100,12 +101,11 @@ class UdpPeers:
 
         try:
             stream = await self._endpoint.dial(address, keys.psk, make)
-            try:
-                async with reaching(address, PROOF_TIME):
-                    await outcome
-            except (PeerTimeoutError, asyncio.CancelledError):
-                stream.abort()
-                raise
+            # Once TCP has connected, too, the peer may have chosen this connection, so
+            # it is not ended: the swarm keeps one of the two at both ends.
+            _end_unless_proven(stream)
+            async with reaching(address, PROOF_TIME):
+                await outcome
         finally:
             # Marks the outcome as retrieved, so that asyncio logs no exception.
             if not outcome.cancel() and not outcome.cancelled():
@@ -129,7 +129,7 @@ class UdpPeers:
 
         def on_done(done: "asyncio.Future[Any]") -> None:
             timer.cancel()
-            with suppress(PeerError):  # whatever it did concerns no one
+            with suppress(PeerError):  # the fault of a peer that we did not dial
                 done.result()
 
         outcome.add_done_callback(on_done)
@@ -143,6 +143,17 @@ async def _outcome(dial: Coroutine[Any, Any, object]) -> ShoalError | None:
     except PeerError as error:
         return error
     return None
+
+
+def _end_unless_proven(stream: "QuicStream") -> None:
+    """End a connection whose handshake is not over after `PROOF_TIME`."""
+    knocking = stream.get_protocol()
+
+    def end() -> None:
+        if stream.get_protocol() is knocking:
+            stream.abort()
+
+    asyncio.get_running_loop().call_later(PROOF_TIME, end)
 
 
 def _is_unreached(error: ShoalError | None) -> bool:
