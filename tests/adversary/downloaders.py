@@ -5,7 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from shoal.core.crypto.keys import derive_keys
@@ -30,6 +30,7 @@ LIARS = 3  # fewer than there may be at a host before it is distrusted
 MOST_REQUESTS = 500  # to sources that are busy; without pauses, thousands a second
 KNOCKS = 40  # of each kind
 LOCAL = "127.0.0.1"
+PATIENCE = 8.0  # seconds until a downloader has been lied to
 
 
 def ban_by_a_claimed_port(folder: Path) -> None:
@@ -47,12 +48,15 @@ def ban_by_a_claimed_port(folder: Path) -> None:
             liar = FlipsABit(holding)
             liar.address = Address(LOCAL, honest)
             with dialling(liar):
-                for _ in range(LIARS):
-                    try:
-                        talk = await liar.dial(Address(LOCAL, port))
-                        await liar.until(lambda t=talk: t.is_lost)  # type: ignore[misc]
-                    except (PeerError, TimeoutError):
-                        await asyncio.sleep(0.5)
+                # It may be refused once it has lied.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        while len(liar.requested) < LIARS:
+                            await asyncio.sleep(0.2)
+                            with suppress(PeerError):
+                                talk = await liar.dial(Address(LOCAL, port))
+                                await liar.until(lambda t=talk: t.is_lost)  # type: ignore[misc]
+            assert liar.requested, "the liar was never asked for a chunk"
 
         asyncio.run(lie())
         with share(source, "--port", honest) as sharer:

@@ -23,6 +23,7 @@ __all__ = ["FLOODS", "SHARES"]
 
 PLACES = 192  # connections that a share accepts
 HOLD_TIME = 6.0  # seconds for which the places are held
+LONG_TIME = 24.0  # seconds, longer than an honest download waits for a place
 SIP = 16 * 1024  # bytes that a slow reader takes at a time
 PORTS = 60  # of the victim that count connections
 VICTIM = "127.0.0.9"
@@ -33,6 +34,8 @@ SHARES: dict[str, tuple[int, str]] = {
     "requests_never_read": LARGE,
     "requests_read_slowly": LARGE,
     "blocks_never_read": LARGE,
+    # Every connection is served at once, so that none is idle.
+    "every_place_of_use": ((6 << 20) + 11, "64K"),
 }
 """The size of the shared file in bytes, and of its chunks, where they matter."""
 
@@ -50,26 +53,32 @@ class Passenger(Holder):
 
 
 async def fill_places(
-    holding: Holding, address: Address, begin: Callable[[Talk], None]
-) -> tuple[Holder, list[Talk]]:
+    holder: Holder, talks: list[Talk], address: Address, begin: Callable[[Talk], None]
+) -> None:
     """Open as many connections as are accepted, and `begin` on each."""
-    holder, talks = Passenger(holding), []
-    for _ in range(PLACES):
+    for _ in range(PLACES - sum(not talk.is_lost for talk in talks)):
         try:
             talks.append(await holder.dial(address))
         except PeerError:
             break
         begin(talks[-1])
-    return holder, talks
 
 
-def _held(begin: Callable[[Talk], None], tick: Callable[[Talk], None]) -> Attack:
-    """Return an attack that takes every place and calls `tick` on each now and then."""
+def _held(
+    begin: Callable[[Talk], None],
+    tick: Callable[[Talk], None],
+    seconds: float = HOLD_TIME,
+) -> Attack:
+    """Return an attack that takes every place and calls `tick` on each now and then.
+
+    It takes those again that honest peers had when it began.
+    """
 
     async def attack(holding: Holding, address: Address) -> None:
-        holder, talks = await fill_places(holding, address, begin)
-        with dialling(holder):
-            for _ in range(int(HOLD_TIME)):
+        talks: list[Talk] = []
+        with dialling(Passenger(holding)) as holder:
+            for _ in range(int(seconds)):
+                await fill_places(holder, talks, address, begin)
                 for talk in talks:
                     if not talk.is_lost:
                         tick(talk)
@@ -214,7 +223,7 @@ FLOODS: dict[str, Attack] = {
     "requests_read_slowly": _held(_ask_for_all, _sip),
     "blocks_never_read": _held(_ask_for_blocks, _nothing),
     "small_requests_never_read": _held(_ask_for_all, _nothing),
-    "every_place_of_use": _held(_ask_for_one, _ask_for_one),
+    "every_place_of_use": _held(_ask_for_one, _ask_for_one, LONG_TIME),
     "hellos_and_reconnects": hellos_and_reconnects,
     "ports_of_one_host": ports_of_one_host,
     "ports_named_by_many": ports_named_by_many,

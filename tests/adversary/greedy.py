@@ -102,13 +102,12 @@ async def haves_over_and_over(talk: Talk) -> None:
 
 
 async def addresses_of_others(talk: Talk) -> None:
-    for start in range(0, 10_000, 50):
-        ports = range(start, start + 50)
-        await send_much(
-            talk,
-            frames(Peers([("198.51.100.7", 1024 + p) for p in ports]), times=1),
-            1,
-        )
+    """Name fifty addresses in each of very many messages."""
+    named = [
+        Peers([("198.51.100.7", 1024 + start + p) for p in range(50)])
+        for start in range(0, 10_000, 50)
+    ]
+    await send_much(talk, frames(*named, times=1), 100)
 
 
 async def blocks_and_their_hashes(talk: Talk) -> None:

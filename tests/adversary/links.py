@@ -19,8 +19,16 @@ from shoal.core.manifest.hash_table import level_counts
 from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.root import VERSION, Root, encode_root
 from shoal.core.names.link import Link
+from shoal.core.wire.sealed_messages import Want
 from tests.helpers.badholders import Silent
-from tests.helpers.commands import link_of, peak_rss, peer_of, run, share
+from tests.helpers.commands import (
+    cpu_time,
+    link_of,
+    peak_rss,
+    peer_of,
+    run,
+    share,
+)
 from tests.helpers.holder import Holding, Talk
 
 __all__ = ["LINKS"]
@@ -31,6 +39,8 @@ MOST_PEAK = 256 << 10  # KiB of memory that a command may use at any time
 PATIENCE = 60.0  # seconds
 CHUNK_SIZE = 16_384  # bytes: the smallest, so that there are most
 HOLDERS = 12
+# A second for the start of the command, and 8 MiB of each holder to decrypt.
+MOST_CPU = 6.0  # seconds with the most chunks
 MOST_LARGE_PEAK = 640 << 10  # KiB with the most chunks: a bitfield has 8 MiB
 
 
@@ -77,7 +87,11 @@ def _make_long_names(top: Path) -> None:
 
 
 class Patterned(Silent):
-    """Have every second chunk, and send neither chunks nor pages."""
+    """Have every second chunk, want all, and send neither chunks nor pages."""
+
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Want([(0, self.holding.chunks.count)]))
 
     @property
     def bitfield(self) -> bytes:
@@ -92,14 +106,18 @@ def most_chunks(folder: Path) -> None:
 
     Such a share needs no more than a root record with invented hashes.
     """
-    hashes = os.urandom(32 * level_counts(MAX_CHUNKS)[-1])
-    size = MAX_CHUNKS * CHUNK_SIZE
+    asyncio.run(_read(_invented(MAX_CHUNKS)))
+
+
+def _invented(count: int) -> Holding:
+    """Return a share of so many chunks, of which nothing but the root exists."""
+    hashes = os.urandom(32 * level_counts(count)[-1])
+    size = count * CHUNK_SIZE
     root = encode_root(
         Root(chunk_size=CHUNK_SIZE, hashes=hashes, name="x", size=size, version=VERSION)
     )
     chunks = Chunks(size, CHUNK_SIZE)
-    link = Link(root_digest(root))
-    asyncio.run(_read(Holding(link, root, {}, chunks, bytes)))
+    return Holding(Link(root_digest(root)), root, {}, chunks, bytes)
 
 
 async def _read(holding: Holding) -> None:
@@ -109,17 +127,39 @@ async def _read(holding: Holding) -> None:
             holder = await stack.enter_async_context(Patterned(holding))
             words += ["--peer", holder.address]
         with run(*words) as reading:
-            peak = 0
+            peak, cpu = 0, 0.0
             while reading.running:
                 with suppress(AssertionError, OSError):  # it may end meanwhile
                     peak = max(peak, peak_rss(reading))
+                    cpu = cpu_time(reading)
                 await asyncio.sleep(0.1)
             ended = reading.finish(PATIENCE)
             assert ended.code == 3, ended
     assert peak <= MOST_LARGE_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
+    assert cpu <= MOST_CPU, f"{cpu} s of processor time for {HOLDERS} arrivals"
+
+
+def name_that_hides(folder: Path) -> None:
+    """Share a folder that other programs would read, under their name for it."""
+    source, target = folder / ".git", folder / "target"
+    (source / "hooks").mkdir(parents=True)
+    (source / "hooks" / "post-checkout").write_text("#!/bin/sh\n")
+    target.mkdir()
+    with share(source) as sharer:
+        words = ("get", link_of(sharer), "--peer", peer_of(sharer))
+        with run(*words, cwd=target) as program:
+            ended = program.finish(PATIENCE)
+        assert ended.code == 2, ended
+        assert "named .git, and" in ended.stderr, ended
+        assert not list(target.iterdir()), list(target.iterdir())
 
 
 LINKS: dict[str, Callable[[Path], None]] = {
-    case.__name__: case for case in (archives_of_long_names, most_chunks)
+    case.__name__: case
+    for case in (
+        archives_of_long_names,
+        most_chunks,
+        name_that_hides,
+    )
 }
 """All cases by name; each is given an empty folder."""

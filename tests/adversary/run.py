@@ -38,10 +38,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.adversary.adv import ATTACKS, LISTENERS
+from tests.adversary.arrivals import ARRIVALS
 from tests.adversary.codes import CODES
 from tests.adversary.downloaders import DOWNLOADERS
 from tests.adversary.gateways import GATEWAYS
+from tests.adversary.lan import LAN
 from tests.adversary.links import LINKS
+from tests.adversary.meetings import MEETINGS
 from tests.adversary.misread import MISREAD
 from tests.adversary.origins import ORIGINS
 from tests.adversary.other_user import OTHER_USER
@@ -53,7 +56,16 @@ WITHIN = 900.0  # seconds
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
 # An extra case: more half-open connections than the sharer may have files.
 FEW_FILES = {"half_open": 128}
-OTHERS = {**MISREAD, **OTHER_USER, **ORIGINS, **DOWNLOADERS, **LINKS}
+OTHERS = {
+    **MISREAD,
+    **OTHER_USER,
+    **ORIGINS,
+    **DOWNLOADERS,
+    **LINKS,
+    **LAN,
+    **ARRIVALS,
+    **MEETINGS,
+}
 HEADER = (
     f"{'':7} {'case':24} {'honest':>7} {'slower':>7} {'more memory':>12} {'CPU':>5}"
 )

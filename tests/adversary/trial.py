@@ -26,6 +26,7 @@ from tests.adversary.gateways import GATEWAYS
 from tests.adversary.http import Target
 from tests.helpers.commands import (
     code_of,
+    cpu_time,
     link_of,
     peak_rss,
     peer_of,
@@ -93,9 +94,7 @@ class Sharer:
     @property
     def cpu(self) -> float:
         """Return the CPU time that it has used, in seconds."""
-        fields = Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2]
-        used = sum(map(int, fields.split()[11:13]))
-        return used / os.sysconf("SC_CLK_TCK")
+        return cpu_time(self.program)
 
     def fetch(self, peers: Sequence[str] = ()) -> float:
         """Fetch its share with an honest command; return the time in seconds."""

@@ -1,11 +1,15 @@
 """The number by which this node is announced on the internet."""
 
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
 import pytest
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.outside import MIN_NODES
 from shoal.discovery.combined import Networks
+from shoal.resources import Resources
 
 PORT, OUTSIDE = 4001, 41_000
 HERE = Address("8.8.1.1", OUTSIDE)
@@ -70,3 +74,25 @@ def test_a_udp_port_that_no_peer_can_use_is_not_announced() -> None:
 def test_with_lan_only_no_peer_is_dialled_by_udp() -> None:
     assert Networks(Settings()).can_use_udp
     assert not Networks(Settings(lan_only=True)).can_use_udp
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+async def test_the_address_of_this_node_is_no_peer(is_elsewhere: bool) -> None:
+    """The DHT returns what was announced, by the address on the internet."""
+    own, other = Address("8.8.1.1", 4001), Address("8.8.1.1", 4002)
+
+    class Dht:
+        name = "dht"
+
+        async def join(self, *_: object, **__: object) -> AsyncGenerator[Address, None]:
+            yield own
+            yield other
+
+    resources = Resources(Settings())
+    for number in range(MIN_NODES):
+        seen = Address("8.8.1.2", 1) if is_elsewhere else own
+        resources.networks.outside.on_node(f"9.{number}.1.1", seen, 4001)
+    joined = resources.join(cast(Any, Dht()), bytes(20), own.port, lambda: True)
+    found = [address async for address, _ in joined]
+    await resources.aclose()
+    assert found == ([own, other] if is_elsewhere else [other])

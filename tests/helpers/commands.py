@@ -13,6 +13,7 @@ from tests.helpers.requirements import require
 
 __all__ = [
     "code_of",
+    "cpu_time",
     "LOOPBACK",
     "Shared",
     "free_port",
@@ -111,6 +112,12 @@ def rss(program: Program) -> int:
 def peak_rss(program: Program) -> int:
     """Return the most memory that a program has used at a time, in KiB."""
     return _memory(program, "VmHWM")
+
+
+def cpu_time(program: Program) -> float:
+    """Return the time that processors have worked for a program, in seconds."""
+    fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2]
+    return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(program: Program, name: str) -> int:

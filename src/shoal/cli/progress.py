@@ -20,7 +20,6 @@ from shoal.core.report.events import (
     Stalled,
     Started,
 )
-from shoal.core.report.status import UDP
 from shoal.core.report.units import format_count, format_size, format_time
 
 __all__ = ["Reporter"]
@@ -205,13 +204,12 @@ class Reporter:
         address = str(event.address)
         match event:
             case PeerJoined(source=source, path=path):
-                how = {"path": path} if path == UDP else {}
                 self._output.event(
-                    "peer", address=address, source=source, state="joined", **how
+                    "peer", address=address, source=source, path=path, state="joined"
                 )
                 if self._output.is_verbose:
-                    found = ", ".join((source, *how.values()))
-                    self._output.say(f"Connected to {address} ({found}).")
+                    how = source if source == path else f"{source}, {path}"
+                    self._output.say(f"Connected to {address} ({how}).")
             case PeerComplete(number=number, has=has, uploaded=uploaded):
                 self._output.event(
                     "peer",

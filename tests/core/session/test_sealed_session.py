@@ -206,6 +206,15 @@ def test_a_second_hello_is_allowed_and_other_types_are_ignored() -> None:
     assert send(session, again, {"type": "?"}) == [Hello(1, b"r", b"")]
 
 
+def test_each_address_that_a_peer_names_counts_as_a_message() -> None:
+    session = greeted()
+    before = session.unpaid_messages
+    send(session, {"type": "peers", "addresses": [("198.51.100.7", 1)] * 50})
+    assert session.unpaid_messages == before + 51
+    send(session, {"type": "meet", "host": "198.51.100.7", "ports": [1, 2], "wait": 0})
+    assert session.unpaid_messages == before + 54
+
+
 @pytest.mark.parametrize("index", [0, 2, (1 << 32) - 1])
 def test_a_chunk_that_was_not_requested_ends_the_conversation(index: int) -> None:
     session = greeted()

@@ -87,3 +87,50 @@ async def test_injected_scripts_are_blocked_in_the_page(
     ):
         wrapped = f"(() => {{ try {{ {attempt} }} catch (e) {{ return e.name }} }})()"
         assert await tab.run(wrapped) == "TypeError"
+
+
+_POPUP = """
+(() => {
+    window.popup ??= window.open(URL_OF_POPUP);
+    try { return popup.document.URL == "about:blank" ? null : "read"; }
+    catch (error) { return error.name; }
+})()
+"""
+_CONNECTS = """<!DOCTYPE html><script>
+for (let i = 0; i < 60; i++) {
+    const link = document.createElement("link");
+    link.rel = i % 2 ? "preconnect" : "dns-prefetch";
+    link.href = "TARGET";
+    document.head.append(link);
+}
+window.ended = 0;
+for (let i = 0; i < 60; i++)
+    fetch("TARGETzip/0/?" + i, {mode: "no-cors"}).then(
+        () => window.read = true, () => null).finally(() => window.ended++);
+</script>"""
+
+
+@pytest.mark.parametrize("path", ["", "files/0/page.html"])
+async def test_a_popup_of_another_site_can_be_opened_and_not_read(
+    browser: Chromium, folder: str, site: Site, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "evil.html").write_text("<!DOCTYPE html>")
+    port = site.serve_folder(tmp_path)
+    tab = await browser.open_tab()
+    await tab.go(f"http://localhost:{port}/evil.html")
+    script = _POPUP.replace("URL_OF_POPUP", repr(f"{folder}{path}"))
+    assert await tab.until(script) == "SecurityError"
+
+
+async def test_preconnects_and_archives_for_another_site_keep_no_user_out(
+    browser: Chromium, folder: str, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "evil.html").write_text(_CONNECTS.replace("TARGET", folder))
+    port = site.serve_folder(tmp_path)
+    evil, own = await browser.open_tab(), await browser.open_tab()
+    await evil.go(f"http://localhost:{port}/evil.html")
+    await own.go(folder)
+    assert await own.run("document.title")
+    await evil.until("ended == 60")
+    assert await evil.run("window.read") is None
+    assert set(evil.statuses(folder)) == {403}

@@ -63,11 +63,10 @@ class PeerJoined(Struct, frozen=True):
 
     address: Address
     source: str
-    """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
-    `incoming`."""
-    path: str = ""
-    """How it is reached: `lan`, `direct`, `mapped`, `udp` (because none was made by
-    TCP), `relayed`, or `hint`; empty on an open channel."""
+    """How it was found: `lan`, `dht`, `peer` (named by the user), `hint` (by the link),
+    `swarm` (by a peer), `relayed` (met at a relay), or `incoming`."""
+    path: str
+    """How it is reached: one of `core.report.status.PATHS`."""
 
 
 class PeerLeft(Struct, frozen=True):

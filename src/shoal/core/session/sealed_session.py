@@ -220,6 +220,11 @@ class SealedSession(Session):
                 if key not in self._owed_pages:
                     raise ProtocolError("a page that was not requested")
                 self._owed_pages.discard(key)
+            # To check an address takes as long as to receive a message.
+            case Peers(addresses=addresses):
+                self.unpaid_messages += len(addresses)
+            case Meeting(ports=ports):
+                self.unpaid_messages += len(ports)
             case WrongChunk(index=index) if index >= self._chunk_count:
                 self._on_invalid_request()
                 return

@@ -125,6 +125,7 @@ class Knocking(asyncio.BufferedProtocol):
             greeted.node_id,
             greeted.version,
             is_server=not self._handshake.is_client,
+            is_crossed=self._handshake.has_crossed,
         )
         protocol = self._factory(peer)
         transport.write(confirmation)

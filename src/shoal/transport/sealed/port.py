@@ -7,10 +7,11 @@ a node which dials itself notices.
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
@@ -135,15 +136,9 @@ class Port(SealedListener):
         finally:
             if not waiting.met.done() or waiting.met.cancelled():
                 waiting.abort()
-        try:
+        with _settling(knocking, outcome):
             async with reaching(relay, DIAL_TIME):
                 await outcome
-        except (PeerTimeoutError, asyncio.CancelledError):
-            knocking.abort()
-            raise
-        finally:
-            if not outcome.cancel() and not outcome.cancelled():
-                outcome.exception()
 
     def on_unopened(self, knocking: Knocking, knock: bytes) -> None:
         """Find out whether a peer that we dial dials us for another of our shares."""
@@ -181,7 +176,7 @@ class Port(SealedListener):
             task.cancel()
 
     async def aclose(self) -> None:
-        """Stop accepting; end half-open connections, and all over UDP."""
+        """Stop accepting, at the ports aside and by UDP as well; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
         if self._udp is not None:
@@ -227,7 +222,7 @@ async def dial_sealed(
     )
     on_unopened = None if port is None else port.on_unopened
     knocking = Knocking(address, handshake, factory, outcome, threads, on_unopened)
-    try:
+    with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
                 sock = await connect_from(port.port, address, keys, port.listen_aside)
@@ -237,6 +232,13 @@ async def dial_sealed(
         async with reaching(address, within):
             await connect(lambda: knocking, address)
             return await outcome
+
+
+@contextmanager
+def _settling(knocking: Knocking, outcome: "asyncio.Future[Any]") -> Iterator[None]:
+    """End the handshake if the block ends before its outcome is known."""
+    try:
+        yield
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()
         raise
