@@ -31,6 +31,16 @@ def test_a_nat_with_one_other_port_is_recognised() -> None:
     assert seen_at([555] * MIN_NODES).kind(OWN) is NatKind.CHANGING
 
 
+def test_the_port_of_a_nat_that_changes_it_is_known() -> None:
+    assert seen_at([555] * MIN_NODES).changed_port(OWN) == 555
+    assert seen_at([555] * (MIN_NODES - 1)).changed_port(OWN) is None
+
+
+def test_no_port_is_known_of_a_nat_of_another_kind() -> None:
+    for ports in ([UDP] * MIN_NODES, [5000 + n for n in range(MIN_NODES)]):
+        assert seen_at(ports).changed_port(OWN) is None
+
+
 def test_a_nat_with_a_port_for_each_destination_is_recognised() -> None:
     assert seen_at([5000 + n for n in range(MIN_NODES)]).kind(OWN) is NatKind.SYMMETRIC
 

@@ -40,6 +40,42 @@ def test_a_peer_on_the_internet_is_told_the_outside_port_and_one_nearby_ours() -
     assert networks.port_for(PORT, "192.168.1.7") == PORT
 
 
+def on_nodes(networks: Networks, udp: int) -> None:
+    """Have nodes of the DHT report a port of our UDP socket."""
+    for number in range(MIN_NODES):
+        networks._on_node(f"9.{number}.1.1", Address(HERE.host, udp), PORT)
+
+
+def test_behind_a_nat_that_changes_ports_the_udp_port_is_announced_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks = Networks(Settings())
+    networks.share_udp(PORT, lambda data, segment, source: False)
+    announced: list[int] = []
+    monkeypatch.setattr(
+        networks,
+        "_announce_again",
+        lambda hosts: announced.append(networks.outside_port(PORT)),
+    )
+    for peer in ("9.9.1.1", "9.9.2.1"):
+        networks.on_seen(peer, HERE, PORT)
+    on_nodes(networks, OUTSIDE + 1)
+    assert announced == [OUTSIDE, OUTSIDE + 1]
+    assert networks.is_changing()
+    assert networks.outside_port(PORT + 1) == PORT + 1, "a port of an open channel"
+
+
+def test_a_udp_port_that_no_peer_can_use_is_not_announced() -> None:
+    networks = Networks(Settings())
+    on_nodes(networks, OUTSIDE + 1)
+    assert networks.outside_port(PORT) == PORT
+
+
+def test_with_lan_only_no_peer_is_dialled_by_udp() -> None:
+    assert Networks(Settings()).can_use_udp
+    assert not Networks(Settings(lan_only=True)).can_use_udp
+
+
 @pytest.mark.parametrize("is_elsewhere", [False, True])
 async def test_the_address_of_this_node_is_no_peer(is_elsewhere: bool) -> None:
     """The DHT returns what was announced, by the address on the internet."""

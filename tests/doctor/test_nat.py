@@ -34,3 +34,14 @@ async def test_with_lan_only_nothing_is_sent() -> None:
         State.OK,
         "Not checked, because of --lan-only.",
     )
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_behind_a_nat_that_changes_ports_quic_helps(
+    monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
+) -> None:
+    found = object() if is_installed else None
+    monkeypatch.setattr("shoal.doctor.nat.find_spec", lambda name: found)
+    advice = judge_nat(NatKind.CHANGING, "8.8.1.1").advice or ""
+    assert "pip install 'shoal[quic]'" in advice
+    assert ("--relay" in advice) is not is_installed

@@ -52,8 +52,13 @@ with a common peer. Empty cells are not measured.
 """
     + "".join(f"| {nat.value} | {text} |\n" for nat, text in _KINDS.items())
     + """
-Behind a port-changing NAT, a machine does not know its port on the internet until two
-peers have told it, or the router (see `shoal doctor`); a common peer tells the others.
+Behind a port-changing NAT, a machine does not know its TCP port on the internet until
+two peers have told it, or the router (see `shoal doctor`); a common peer tells the
+others. But the nodes of the DHT tell it the port of its UDP socket. So with
+`shoal[quic]` it connects by UDP, after TCP has had 3 s, or 0.5 s if the own NAT is the
+one that changes ports ([QUIC](protocol.md#quic)). Without that, only the cells beside
+the public machine would have a number in its row and its column of the first table.
+
 A NAT that draws ports at random lets no dial in, and its own dials come from a port
 that the other side does not expect. So it connects only with peers that let everyone
 in. Two machines that do not reach each other still exchange everything through a third
@@ -111,11 +116,10 @@ def ipv6(folder: Path) -> str:
 
 def relayed(folder: Path) -> str:
     """Return the table of those that do not meet by the DHT, with a relay."""
-    blind = [Nat.CHANGING, Nat.SYMMETRIC]
     pairs = [
         pair
         for pair in _square(BASIC)
-        if Nat.PUBLIC not in pair and (pair.sharer in blind or pair.getter in blind)
+        if Nat.PUBLIC not in pair and Nat.SYMMETRIC in pair
     ]
     return (
         "The pairs that do not meet by the DHT alone, with `share --relay`: the "

@@ -123,6 +123,18 @@ def test_two_behind_nats_meet_by_the_dht_alone(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
+def test_behind_nats_that_change_ports_two_meet_by_udp(tmp_path: Path) -> None:
+    require_libtorrent()
+    pairs = [
+        Pair(Nat.CHANGING, Nat.CHANGING),
+        Pair(Nat.CHANGING, Nat.PRESERVING),
+        Pair(Nat.FIREWALL, Nat.CHANGING),
+    ]
+    assert None not in dict(by_dht(pairs, tmp_path)).values()
+
+
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_two_behind_nats_exchange_several_shares(
     net: tuple[Internet, str], tmp_path: Path
@@ -297,12 +309,12 @@ def test_two_at_a_relay_connect_directly_once_a_common_peer_comes(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("is_punched", [True, False], ids=["punched", "dialled"])
-def test_homes_fetch_over_a_connection_of_either_kind(
-    tmp_path: Path, *, is_punched: bool
+@pytest.mark.parametrize("way", speed.Way)
+def test_homes_fetch_over_a_connection_of_any_kind(
+    way: speed.Way, tmp_path: Path
 ) -> None:
     require(missing_router())
-    assert speed.measure(tmp_path / "speed", 16 << 20, is_punched=is_punched) > 0
+    assert speed.measure(tmp_path / "speed", 16 << 20, way) > 0
 
 
 @pytest.mark.long

@@ -47,7 +47,8 @@ class SimPort(Port):
         self._uncounted = set()
         self._asides = {}
         self._loop = asyncio.get_running_loop()
-        self._knocks = self.knocks = KnockMemory()
+        self.knocks = KnockMemory()
+        self._udp = None
         self.network = network
         self.host = host
         self.process = process

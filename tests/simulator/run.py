@@ -311,7 +311,7 @@ def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
         patch.object(channel.operations, "encode_handshake", make_handshake),
         patch.object(sealed.bound, "_connect", partial(open_socket, network)),
         patch.object(sealed.port, "connect", partial(connect, network)),
-        patch.object(sealed.port, "_Knocking", SimKnocking),
+        patch.object(sealed.port, "Knocking", SimKnocking),
     ]
     with ExitStack() as stack:
         for each in patches:

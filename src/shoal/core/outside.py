@@ -85,6 +85,16 @@ class Outside:
             return NatKind.CHANGING
         return NatKind.SYMMETRIC
 
+    def changed_port(self, own: Collection[str]) -> int | None:
+        """Return the number of our UDP port on the internet, if a NAT changes it.
+
+        None if it does not, or if each destination sees another number.
+        """
+        if self.kind(own) is not NatKind.CHANGING:
+            return None
+        seen = Counter(seen.port for seen, _ in self._nodes.values())
+        return _agreed(seen, MIN_NODES)
+
     def port(self, port: int) -> int:
         """Return the number by which peers on the internet can dial a TCP port.
 

@@ -8,6 +8,7 @@ that peers dial.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.config.settings import Settings
@@ -19,9 +20,13 @@ from shoal.core.report.status import PortMapping
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import Interface, list_interfaces, own_addresses
 from shoal.net.socket_names import ANY_HOSTS
+from shoal.transport.datagrams import can_batch
 
 if TYPE_CHECKING:
+    from shoal.discovery.dht.dual import DualDht
+    from shoal.discovery.udp import Divert
     from shoal.mapping.mapper import Mapper
+    from shoal.transport.sealed.port import Port
 
 __all__ = ["HangUp", "ListenOn", "Networks"]
 
@@ -53,6 +58,9 @@ class Networks:
         self._mapper: Mapper | None = None
         self._mapped: dict[tuple[int, bool], PortMapping] = {}  # by port, and if IPv6
         self._open: list[Discovery] | None = None
+        self._dht: DualDht | None = None
+        self._shared_udp: tuple[int, Divert] | None = None
+        self._own: frozenset[str] | None = None  # addresses of this machine
         self._watching: asyncio.Task[None] | None = None
         self._ports: list[tuple[ListenOn, HangUp]] = []
 
@@ -136,15 +144,19 @@ class Networks:
         return port if is_near else self.outside_port(port)
 
     def outside_port(self, port: int) -> int:
-        """Return the number that our TCP port has on the internet, as far as is known.
+        """Return the number that our port has on the internet, as far as is known.
 
         If the router has not mapped it, or another router is between that one and the
-        internet, that is what peers see.
+        internet, that is what peers see; but behind a NAT that changes ports, that of
+        the UDP socket, if peers can be dialled by UDP.
         """
         mapping = self._mapped.get((port, False))
-        if mapping is None or not mapping.is_global:
-            return self.outside.port(port)
-        return mapping.outside.port
+        if mapping is not None and mapping.is_global:
+            return mapping.outside.port
+        changed = None
+        if self._shared_udp is not None and self._shared_udp[0] == port:
+            changed = self.outside.changed_port(self._own_addresses())
+        return self.outside.port(port) if changed is None else changed
 
     def is_own(self, address: Address, port: int) -> bool:
         """Return True if our TCP port has this address on the internet.
@@ -159,6 +171,48 @@ class Networks:
         before = self.outside_port(port)
         self.outside.on_peer(peer, seen, port)
         if self.outside_port(port) != before:
+            self._announce_again(self.hosts())
+
+    @property
+    def can_use_udp(self) -> bool:
+        """Return True if peers can be dialled by QUIC: that needs the package qh3."""
+        is_installed = can_batch and find_spec("qh3") is not None
+        return is_installed and not self._settings.lan_only
+
+    def lend_udp(self, port: "Port") -> None:
+        """Have a port dial and accept peers by UDP as well, if that is possible."""
+        if self.can_use_udp:
+            self.share_udp(port.port, port.use_udp(self.send_udp, self.is_changing))
+
+    def share_udp(self, port: int, divert: "Divert") -> None:
+        """Let `divert` have what it wants of the datagrams to the DHT's sockets.
+
+        These have the same number as our TCP `port`, if it is free.
+        """
+        self._shared_udp = port, divert
+        if self._dht is not None:
+            self._dht.share_udp(port, divert)
+
+    def send_udp(self, datagrams: list[bytes], address: Address) -> None:
+        """Send datagrams from the DHT's sockets; drop them if these are closed."""
+        if self._dht is not None:
+            self._dht.send_udp(datagrams, address)
+
+    def is_changing(self) -> bool:
+        """Return True if our NAT is known to change ports, to the same for everyone."""
+        return self.outside.changed_port(self._own_addresses()) is not None
+
+    def _own_addresses(self) -> frozenset[str]:
+        if self._own is None:
+            self._own = own_addresses()
+        return self._own
+
+    def _on_node(self, node: str, seen: Address, port: int) -> None:
+        """Note the address at which a node of the DHT sees our UDP port."""
+        ours = 0 if self._shared_udp is None else self._shared_udp[0]
+        before = self.outside_port(ours)
+        self.outside.on_node(node, seen, port)
+        if self.outside_port(ours) != before:
             self._announce_again(self.hosts())
 
     def discovery(self) -> list[Discovery]:
@@ -197,6 +251,7 @@ class Networks:
 
     def _on_change(self, interfaces: Sequence[Interface]) -> None:
         self.outside.clear()
+        self._own = None
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
             for _, hang_up in self._ports:
@@ -238,14 +293,15 @@ class Networks:
         if not settings.lan_only:
             from shoal.discovery.dht.dual import DualDht
 
-            networks.append(
-                DualDht(
-                    settings.dht_bootstrap,
-                    hosts=self.hosts(),
-                    announced=self.outside_port,
-                    on_seen=self.outside.on_node,
-                )
+            self._dht = DualDht(
+                settings.dht_bootstrap,
+                hosts=self.hosts(),
+                announced=self.outside_port,
+                on_seen=self._on_node,
             )
+            if self._shared_udp is not None:
+                self._dht.share_udp(*self._shared_udp)
+            networks.append(self._dht)
         return networks
 
 

@@ -1,13 +1,18 @@
 """UDP sockets on the event loop, for the discoveries that exchange packets."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from typing import Any, cast
 
 from shoal.core.names.address import Address
 from shoal.net.socket_names import host_of, name_of
+from shoal.transport.datagrams import BatchSocket
 
-__all__ = ["UdpClient", "UdpSocket"]
+__all__ = ["Divert", "UdpClient", "UdpSocket"]
+
+Divert = Callable[[bytes, int, Address], bool]
+"""Take datagrams, each of so many bytes but for the last; False if it leaves them."""
 
 
 class UdpSocket(asyncio.DatagramProtocol):
@@ -71,7 +76,9 @@ class UdpClient:
         self._bind = bind
         self._handle = handle
         self._opening = asyncio.Lock()
-        self._socket: UdpSocket | None = None
+        self._socket: UdpSocket | BatchSocket | None = None
+        self._port = 0
+        self._divert: Divert | None = None
 
     @property
     def send_error(self) -> OSError | None:
@@ -97,11 +104,40 @@ class UdpClient:
         """
         async with self._opening:
             if self._socket is None or self._socket.closed.is_set():
-                loop = asyncio.get_running_loop()
-                _, self._socket = await loop.create_datagram_endpoint(
-                    lambda: UdpSocket(self._handle), local_addr=(self._bind, 0)
-                )
+                self._socket = await self._make()
             self._socket.send_error = None
+
+    def share(self, port: int, divert: Divert) -> None:
+        """Let `divert` have the datagrams that it wants, first.
+
+        The socket has this port from the next `open` on, unless it is taken.
+        """
+        self._port, self._divert = port, divert
+        self.rebind(self._bind)
+
+    def send_many(self, datagrams: list[bytes], address: Address) -> None:
+        """Send datagrams, or drop them if the socket is closed or not shared."""
+        if isinstance(self._socket, BatchSocket):
+            self._socket.send_many(datagrams, address)
+
+    async def _make(self) -> UdpSocket | BatchSocket:
+        if self._divert is not None:
+            try:
+                return BatchSocket(self._bind, self._port, self._on_datagrams)
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+            return BatchSocket(self._bind, 0, self._on_datagrams)
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_datagram_endpoint(
+            lambda: UdpSocket(self._handle), local_addr=(self._bind, 0)
+        )
+        return made
+
+    def _on_datagrams(self, data: bytes, segment: int, source: Address) -> None:
+        if self._divert is None or not self._divert(data, segment, source):
+            for begin in range(0, len(data), segment):
+                self._handle(data[begin : begin + segment], source)
 
     def send(self, data: bytes, address: Address) -> None:
         """Send one datagram, or drop it if the socket is closed; raises nothing."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import aclosing, suppress
+from importlib.util import find_spec
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
@@ -16,6 +17,11 @@ from shoal.net.interfaces import own_addresses
 __all__ = ["check_nat", "judge_nat"]
 
 REPORT_TIME = 6.0  # seconds for enough nodes of the DHT to answer
+INSTALL_QUIC = "pip install 'shoal[quic]'"
+_BY_UDP = (
+    "Peers behind NATs connect by UDP if they have QUIC as well "
+    f"({INSTALL_QUIC}); shoal does that by itself."
+)
 _NAME = "nat"
 
 
@@ -65,9 +71,12 @@ def judge_nat(kind: NatKind, host: str | None) -> Finding:
             return note(
                 _NAME,
                 f"Behind a NAT that changes ports; seen from the internet as {host}.",
-                "A peer behind another NAT connects only if both have a common peer. "
-                "A port that the router maps or forwards helps: see the line of the "
-                "router. Otherwise both can meet at a relay: --relay HOST:PORT.",
+                _BY_UDP
+                if find_spec("qh3") is not None
+                else "A peer behind another NAT connects only if both have a common "
+                f"peer, or QUIC: {INSTALL_QUIC}. A port that the router maps or "
+                "forwards helps: see the line of the router. Otherwise both can meet "
+                "at a relay: --relay HOST:PORT.",
             )
         case NatKind.SYMMETRIC:
             return note(

@@ -15,7 +15,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
-from shoal.core.report.status import RELAYED, PeerStatus, PortMapping, path_of
+from shoal.core.report.status import RELAYED, UDP, PeerStatus, PortMapping, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -91,8 +91,7 @@ class Peer:
     ) -> None:
         """Start with a peer that has proven the id.
 
-        `mappings` are the ports that the router maps. `counters` are the node's; they
-        add up the bytes sent and received by `path`.
+        `mappings` are those of the router; the node's `counters` add bytes by `path`.
         """
         self.connection = connection
         self.node_id = proven.node_id
@@ -104,7 +103,8 @@ class Peer:
         self.source = source
         """The network that reported its address."""
         host, is_crossed = proven.address.host, proven.is_crossed
-        self.path = path_of(source, host, mappings=mappings, is_crossed=is_crossed)
+        path = path_of(source, host, mappings=mappings, is_crossed=is_crossed)
+        self.path = UDP if proven.is_udp else path
         """How it is reached: one of `PATHS`."""
         self.wrong: set[int] = set()
         """Chunks from this peer that did not verify."""

@@ -246,11 +246,11 @@ class Connection(DataProtocol, Generic[S]):
         self.address = Address(host_of(peer), peer[1])
         self.connected_at = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
-        assert self._socket is not None
         self._gathers = transport.get_extra_info("gathers", False)
         # Otherwise each small message waits for a delayed acknowledgement
         # (docs/protocol.md, "TCP").
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._socket is not None:  # there is none over QUIC
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handler.on_connected(self)
         self.flush()
 

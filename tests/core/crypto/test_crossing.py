@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from shoal.core.crypto.crossing import DialHandshake
+from shoal.core.crypto.crossing import AnswerHandshake, DialHandshake
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import (
     KNOCK_SIZE,
@@ -175,3 +175,35 @@ def test_a_server_checks_the_confirmation() -> None:
     server.receive(client.knock)
     with pytest.raises(NotAHolderError):
         server.receive(bytes(16))
+
+
+@pytest.mark.parametrize("size", [1, 16, 500])
+def test_one_that_answers_is_the_server_whichever_key_is_larger(size: int) -> None:
+    client, server = dials(), AnswerHandshake(START, OTHER_ID, KnockMemory())
+    to_server, to_client = bytearray(client.knock), bytearray()
+    at_client = at_server = None
+    while to_server or to_client:
+        part = bytes(to_server[: min(size, server.awaited)])
+        del to_server[: len(part)]
+        if part:
+            reply, at_server = server.receive(part)
+            to_client += reply
+        part = bytes(to_client[: min(size, client.awaited)])
+        del to_client[: len(part)]
+        if part:
+            reply, at_client = client.receive(part)
+            to_server += reply
+    assert at_client is not None
+    assert at_server is not None
+    assert (at_client.node_id, at_server.node_id) == (OTHER_ID, ONE_ID)
+    assert client.is_client
+    said = at_client.ciphers.send.encrypt(b"hello")
+    assert at_server.ciphers.receive.decrypt(said) == b"hello"
+
+
+def test_one_that_answers_refuses_a_knock_it_has_had_and_one_of_another_share() -> None:
+    knocks, knock = KnockMemory(), dials().knock
+    assert AnswerHandshake(START, OTHER_ID, knocks).receive(knock)[0]
+    for start in (START, OTHER_START):
+        with pytest.raises(NotAHolderError):
+            AnswerHandshake(start, OTHER_ID, knocks).receive(knock)

@@ -19,7 +19,7 @@ from shoal.core.crypto.knock import (
 from shoal.core.crypto.noise import KEY_SIZE, Opened, Start, open_first
 from shoal.errors import NotAHolderError, SelfConnectionError
 
-__all__ = ["DialHandshake"]
+__all__ = ["AnswerHandshake", "DialHandshake"]
 
 
 class DialHandshake:
@@ -103,3 +103,48 @@ class DialHandshake:
             raise SelfConnectionError("a connection to this node itself")
         if ours > opened.ephemeral and not self._knocks.spend(opened.ephemeral):
             raise NotAHolderError("a peer that repeats the knock of another")
+
+
+class AnswerHandshake:
+    """Wait for a knock and answer it, over a stream that the client has opened.
+
+    It is used as `DialHandshake` is: a QUIC connection says which end is the client.
+    """
+
+    is_client = False
+    knock = b""
+    unopened = None
+    has_crossed = False
+
+    def __init__(self, start: Start, node_id: bytes, knocks: KnockMemory) -> None:
+        """Begin as `DialHandshake` does."""
+        self._start = start
+        self._node_id = node_id
+        self._knocks = knocks
+        self._server: ServerHandshake | None = None
+        self._received = bytearray()
+
+    @property
+    def awaited(self) -> int:
+        """Return how many bytes of the next message are missing."""
+        size = KNOCK_SIZE if self._server is None else CONFIRMATION_SIZE
+        return size - len(self._received)
+
+    def receive(self, data: bytes) -> tuple[bytes, Greeted | None]:
+        """Return bytes to send, and the client once it has proven that it knows the id.
+
+        Raises `NotAHolderError` for a wrong or repeated knock, and otherwise as
+        `ServerHandshake` does.
+        """
+        self._received += data
+        if self.awaited:
+            return b"", None
+        received = bytes(self._received)
+        self._received.clear()
+        if self._server is not None:
+            return b"", self._server.finish(received)
+        opened = open_first(self._start, received)
+        if opened is None or not self._knocks.spend(opened.ephemeral):
+            raise NotAHolderError("a client that does not know the share's id")
+        self._server = ServerHandshake(opened, self._node_id)
+        return self._server.reply, None

@@ -43,6 +43,7 @@ __all__ = [
     "KnockMemory",
     "ServerHandshake",
     "handshake_start",
+    "start_of",
 ]
 
 NODE_ID_SIZE = 16  # bytes
@@ -69,7 +70,12 @@ class Greeted(NamedTuple):
 
 def handshake_start(keys: Keys) -> Start:
     """Return the state with which every handshake of a share begins."""
-    return start_from(keys.psk, PROLOGUE)
+    return start_of(keys.psk)
+
+
+def start_of(psk: bytes) -> Start:
+    """Return the same, for the share with this psk."""
+    return start_from(psk, PROLOGUE)
 
 
 class ClientHandshake:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PATHS",
     "RELAYED",
+    "UDP",
     "PeerStatus",
     "PortMapping",
     "ShareStatus",
@@ -28,7 +29,9 @@ __all__ = [
 
 RELAYED = "relayed"
 """The source, and the path, of a peer that was met at a relay."""
-PATHS = ("lan", "direct", "mapped", "punched", RELAYED, "hint", "origin")
+UDP = "udp"
+"""The path to a peer that is connected by QUIC."""
+PATHS = ("lan", "direct", "mapped", "punched", UDP, RELAYED, "hint", "origin")
 """The paths to a peer: how it was found, or how it reached us."""
 
 

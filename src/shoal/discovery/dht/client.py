@@ -104,7 +104,8 @@ class DhtDiscovery:
             family=self._family,
         )
         self._on_seen = on_seen
-        self._udp = UdpClient(bind, self._on_datagram)
+        self.udp = UdpClient(bind, self._on_datagram)
+        """The socket, which may be shared with other protocols."""
         self._known = KnownNodes()
         self._suggested: dict[Address, DhtNode] = {}
         self._pace = Pace()
@@ -157,7 +158,7 @@ class DhtDiscovery:
         ours = [host for host in hosts if family_of(host) == self._family]
         if ours and self._bind not in ours:
             self._bind = ours[0]
-            self._udp.rebind(ours[0])
+            self.udp.rebind(ours[0])
         for search in self._searches:
             search.restart()
         for _, has_changed in self._running.values():
@@ -172,7 +173,7 @@ class DhtDiscovery:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await self._udp.aclose()
+            await self.udp.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -257,7 +258,7 @@ class DhtDiscovery:
             lookup = self._make_lookup(search, Priority.SEEKING, asked)
             # An error of the socket shows in the next lookup.
             with suppress(OSError):
-                await self._udp.open()
+                await self.udp.open()
                 await self._exchange(search, lookup)
 
     @property
@@ -275,7 +276,7 @@ class DhtDiscovery:
         After a lookup that found no peer, the next one also starts from the bootstrap
         nodes: the known nodes may be malicious.
         """
-        await self._udp.open()
+        await self.udp.open()
         known = self._known.closest(search.topic, K)
         if len(known) == K and not search.schedule.was_alone:
             lookup = self._make_lookup(search, priority, known)
@@ -295,7 +296,7 @@ class DhtDiscovery:
         self.answered = len(lookup.answered())
         self.problem = None
         if not self.answered:
-            self.problem = self._bootstrap.problem(len(first), self._udp.send_error)
+            self.problem = self._bootstrap.problem(len(first), self.udp.send_error)
         return lookup
 
     def _make_lookup(
@@ -341,7 +342,7 @@ class DhtDiscovery:
                     else spacing(self._announced_topics, self._networks, self._retry)
                 )
                 for address, data in lookup.next_queries(loop.time()):
-                    self._udp.send(data, address)
+                    self.udp.send(data, address)
                 if lookup.is_done:
                     break
                 with suppress(TimeoutError):
@@ -385,7 +386,7 @@ class DhtDiscovery:
         for lookup, search, has_changed in waiting:
             peers = lookup.on_message(message, source, now)
             for node, seen in lookup.take_seen():
-                self._on_seen(node.host, seen, self._udp.local_port)
+                self._on_seen(node.host, seen, self.udp.local_port)
             ours = search.port and self._announced(search.port)
             search.schedule.on_peers(each for each in peers if each.port != ours)
             search.queue.put(peers)

@@ -16,6 +16,7 @@ from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP
 from shoal.discovery.dht.client import DhtDiscovery
 from shoal.discovery.dht.search import MAX_WAITING
+from shoal.discovery.udp import Divert
 from shoal.net.interfaces import list_interfaces
 from shoal.net.socket_names import ANY_HOSTS, family_of
 
@@ -96,6 +97,15 @@ class DualDht:
         self._hosts = tuple(hosts)
         for client, any_host in zip(self._clients, ANY_HOSTS, strict=True):
             client.refresh([_best(hosts, any_host)])
+
+    def share_udp(self, port: int, divert: Divert) -> None:
+        """Let `divert` have what it wants of the datagrams to both sockets."""
+        for each in self._clients:
+            each.udp.share(port, divert)
+
+    def send_udp(self, datagrams: list[bytes], address: Address) -> None:
+        """Send datagrams to an address from the socket of its family."""
+        self._clients[":" in address.host].udp.send_many(datagrams, address)
 
     async def aclose(self) -> None:
         """Stop announcing, end all iterators, close the sockets; idempotent."""

@@ -49,6 +49,7 @@ PATH_NAMES = {
     "direct": "direct",
     "mapped": "port mapped by the router",
     "punched": "hole punched by both ends",
+    "udp": "UDP",
     "relayed": "relay",
     "hint": "hint",
     "origin": "origin",

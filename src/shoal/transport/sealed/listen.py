@@ -12,7 +12,7 @@ protocol that the share's factory made.
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -97,10 +97,12 @@ class SealedListener(PortListener[_Stranger]):
         """
         super().__init__(hosts, port)
         self._node_id = node_id
-        self._threads = threads
+        self.threads = threads
+        """Where large amounts of data are encrypted."""
         self._within = within
         self._shares: dict[bytes, _Share] = {}  # by psk
-        self._knocks = KnockMemory()
+        self.knocks = KnockMemory()
+        """The right knocks that this node has received at any connection."""
         self._trying = asyncio.Lock()
         self._handshake_limit = (
             HostLimit() if handshake_limit is None else handshake_limit
@@ -171,6 +173,15 @@ class SealedListener(PortListener[_Stranger]):
         if share is not None and share.factory == factory:
             del self._shares[keys.psk]
             self._uncounted.discard(keys.psk)
+
+    def keys_of_shares(self) -> Collection[bytes]:
+        """Return the psk of every registered share."""
+        return self._shares.keys()
+
+    def factory_of(self, psk: bytes) -> Factory | None:
+        """Return what makes the connections of a share; None if it is withdrawn."""
+        share = self._shares.get(psk)
+        return None if share is None else share.factory
 
     async def aclose(self) -> None:
         """Stop accepting and end half-open connections; established ones stay."""
@@ -262,7 +273,7 @@ class SealedListener(PortListener[_Stranger]):
         self._half_open.remove(stranger)
         stranger.is_proven = True
         noise = NoiseConnection(
-            greeted.ciphers, lambda: self._pass_to(share, peer), self._threads
+            greeted.ciphers, lambda: self._pass_to(share, peer), self.threads
         )
         await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
 
@@ -303,6 +314,6 @@ class SealedListener(PortListener[_Stranger]):
                     found = share, opened
                 if number % TRIES == 0:
                     await asyncio.sleep(0)
-        if found is None or not self._knocks.spend(found[1].ephemeral):
+        if found is None or not self.knocks.spend(found[1].ephemeral):
             return None
         return found

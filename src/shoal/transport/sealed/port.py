@@ -11,28 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.knock import NODE_ID_SIZE, Greeted, KnockMemory, handshake_start
-from shoal.core.crypto.noise import Opened
+from shoal.core.crypto.knock import NODE_ID_SIZE, KnockMemory, handshake_start
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError, RelayError
 from shoal.net.ports import bind_port
-from shoal.net.socket_names import host_of
 from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.bound import connect_from, share_port
+from shoal.transport.sealed.knocking import DIAL_TIME, Knocking
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 from shoal.transport.sealed.relay import AtRelay, relay_request
 
+if TYPE_CHECKING:
+    from shoal.transport.quic.endpoint import SendTo
+    from shoal.transport.sealed.by_udp import UdpPeers
+
 __all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
-# docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
-DIAL_TIME = 10.0  # seconds
 # Longer than a sharer takes to look for us again ("DHT discovery"). The system sends a
 # SYN at once and after 1, 3, 7 and 15 s.
 PUNCH_TIME = 16.0  # seconds for a connection to a global address to be made
@@ -58,23 +58,42 @@ class Port(SealedListener):
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
         self._asides: _Asides = {}
+        self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
     def dialler(self, keys: Keys) -> Dial:
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            await dial_sealed(
+            by_tcp = dial_sealed(
                 address,
                 keys,
                 self.node_id,
                 factory,
-                threads=self._threads,
-                knocks=self._knocks,
+                threads=self.threads,
+                knocks=self.knocks,
                 port=self,
             )
+            if self._udp is None or scope_of(address.host) is not Scope.GLOBAL:
+                await by_tcp
+            else:
+                await self._udp.dial(by_tcp, address, keys, factory)
 
         return dial
+
+    def use_udp(
+        self, send: "SendTo", is_changing: Callable[[], bool]
+    ) -> Callable[[bytes, int, Address], bool]:
+        """Dial and accept by UDP as well, over a socket that `send` sends from.
+
+        Returns what takes its datagrams: bytes, the size of each but the last, and the
+        source; it returns False for those of others. `is_changing` returns True if our
+        NAT is known to change ports.
+        """
+        from shoal.transport.sealed.by_udp import UdpPeers
+
+        self._udp = UdpPeers(self, send, is_changing)
+        return self._udp.on_datagrams
 
     async def meet(
         self,
@@ -93,13 +112,13 @@ class Port(SealedListener):
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[asyncio.BufferedProtocol] = loop.create_future()
-        handshake = DialHandshake(handshake_start(keys), self.node_id, self._knocks)
-        knocking = _Knocking(
+        handshake = DialHandshake(handshake_start(keys), self.node_id, self.knocks)
+        knocking = Knocking(
             relay,
             handshake,
             lambda proven: factory(proven._replace(is_relayed=True)),
             outcome,
-            self._threads,
+            self.threads,
         )
 
         def begin(transport: asyncio.Transport) -> None:
@@ -121,11 +140,11 @@ class Port(SealedListener):
             async with reaching(relay, DIAL_TIME):
                 await outcome
 
-    def on_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+    def on_unopened(self, knocking: Knocking, knock: bytes) -> None:
         """Find out whether a peer that we dial dials us for another of our shares."""
         self._run(self._take_unopened(knocking, knock), None)
 
-    async def _take_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
+    async def _take_unopened(self, knocking: Knocking, knock: bytes) -> None:
         found = await self._recognise(knock)
         if found is not None:
             share, opened = found
@@ -157,9 +176,11 @@ class Port(SealedListener):
             task.cancel()
 
     async def aclose(self) -> None:
-        """Stop accepting, at the ports aside as well; idempotent."""
+        """Stop accepting, at the ports aside and by UDP as well; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
+        if self._udp is not None:
+            self._udp.close()
         await super().aclose()
 
     def _accept(self, listening: socket.socket) -> "asyncio.Task[None]":
@@ -200,7 +221,7 @@ async def dial_sealed(
         handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
     )
     on_unopened = None if port is None else port.on_unopened
-    knocking = _Knocking(address, handshake, factory, outcome, threads, on_unopened)
+    knocking = Knocking(address, handshake, factory, outcome, threads, on_unopened)
     with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
@@ -214,7 +235,7 @@ async def dial_sealed(
 
 
 @contextmanager
-def _settling(knocking: "_Knocking", outcome: "asyncio.Future[Any]") -> Iterator[None]:
+def _settling(knocking: Knocking, outcome: "asyncio.Future[Any]") -> Iterator[None]:
     """End the handshake if the block ends before its outcome is known."""
     try:
         yield
@@ -225,114 +246,3 @@ def _settling(knocking: "_Knocking", outcome: "asyncio.Future[Any]") -> Iterator
         # Marks the outcome as retrieved, so that asyncio does not log its exception.
         if not outcome.cancel() and not outcome.cancelled():
             outcome.exception()
-
-
-class _Knocking(asyncio.BufferedProtocol):
-    """Run the handshake, read no byte after it, then hand the connection over."""
-
-    def __init__(
-        self,
-        address: Address,
-        handshake: DialHandshake,
-        factory: Callable[[ProvenPeer], P],
-        outcome: "asyncio.Future[P]",
-        threads: Executor | None,
-        on_unopened: "Callable[[_Knocking, bytes], None] | None" = None,
-    ) -> None:
-        self._address = address
-        self._handshake = handshake
-        self._factory: Callable[[ProvenPeer], Any] = factory
-        self._outcome = outcome
-        self._threads = threads
-        self._on_unopened = on_unopened
-        self._deadline: asyncio.TimerHandle | None = None
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Knock."""
-        # uvloop's transport is not a subclass, but has the same methods.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._handshake.knock)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """Return room for the rest of the handshake and nothing after it."""
-        self._buffer = bytearray(self._handshake.awaited)
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Go on with the handshake; hand the connection over once it is complete."""
-        assert self._transport is not None
-        try:
-            reply, greeted = self._handshake.receive(bytes(self._buffer[:nbytes]))
-            if greeted is not None:
-                self._hand_over(self._transport, greeted, reply)
-                return
-        except PeerError as error:
-            self._fail(error)
-            return
-        self._transport.write(reply)
-        knock = self._handshake.unopened
-        if knock is not None and self._on_unopened is not None:
-            self._on_unopened(self, knock)
-
-    def cross(self, opened: Opened, factory: Factory) -> None:
-        """Go on with a peer that has dialled for another share of this node.
-
-        If we are the server now, the connection gets the protocol that the `factory` of
-        that share makes, and the dial has failed.
-        """
-        if self._handshake.unopened is None or self._transport is None:
-            return
-        try:
-            self._transport.write(self._handshake.cross(opened))
-        except PeerError as error:
-            self._fail(error)
-            return
-        if not self._handshake.is_client:
-            self._factory = lambda peer: factory(peer._replace(is_server=False))
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(DIAL_TIME, self.abort)
-            problem = f"{self._address} dialled us at the same time, for another share"
-            self._report(PeerError(problem))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Report that the connection ended before the answer was complete."""
-        lost = PeerError(f"{self._address} hung up: it seems not to have this share")
-        lost.__cause__ = error
-        self._fail(lost)
-
-    def _fail(self, error: PeerError) -> None:
-        self.abort()
-        self._report(error)
-
-    def _report(self, error: PeerError) -> None:
-        if not self._outcome.done():
-            self._outcome.set_exception(error)
-
-    def _hand_over(
-        self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
-    ) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        # No peername if the peer has gone already.
-        name = transport.get_extra_info("peername") or ("", 0)
-        peer = ProvenPeer(
-            Address(host_of(name), name[1]),
-            greeted.node_id,
-            greeted.version,
-            is_server=not self._handshake.is_client,
-            is_crossed=self._handshake.has_crossed,
-        )
-        protocol = self._factory(peer)
-        transport.write(confirmation)
-        noise = NoiseConnection(greeted.ciphers, lambda: protocol, self._threads)
-        transport.set_protocol(noise)
-        noise.connection_made(transport)
-        if not self._outcome.done():
-            self._outcome.set_result(protocol)

@@ -24,6 +24,8 @@ class ProvenPeer(NamedTuple):
     """Whether both ends have dialled, and their dials have met."""
     is_relayed: bool = False
     """Whether `address` is that of a relay, which both ends have dialled."""
+    is_udp: bool = False
+    """Whether the connection is one of QUIC, over UDP."""
 
 
 Factory: TypeAlias = Callable[[ProvenPeer], asyncio.BufferedProtocol]

@@ -1,0 +1,165 @@
+"""Dial and accept peers over the UDP socket that the DHT uses, too.
+
+Its address on the internet is what the nodes of the DHT report, so peers that find it
+there can send to it. A datagram belongs to the connection with its source; one of 48
+bytes may begin one (`core.punches`); all others are left to the DHT. So a stranger gets
+no byte, whatever it sends.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from random import SystemRandom
+from typing import TYPE_CHECKING, NamedTuple
+
+from shoal.core.crypto.knock import KnockMemory
+from shoal.core.crypto.udp_knock import DATAGRAM_SIZE
+from shoal.core.names.address import Address
+from shoal.core.punches import PUNCH_TIME, Met, Punches
+from shoal.errors import PeerError, PeerTimeoutError
+
+if TYPE_CHECKING:  # it imports qh3, which takes long
+    from shoal.transport.quic.stream import QuicStream
+
+__all__ = ["Accept", "Make", "QuicEndpoint", "SendTo"]
+
+MAX_ACCEPTED = 256  # connections that peers have dialled
+
+SendTo = Callable[[list[bytes], Address], None]
+"""Send datagrams to an address."""
+Accept = Callable[[Address, bytes], asyncio.BufferedProtocol]
+"""Make the protocol of a peer that dialled us, which knows the id of a share."""
+Make = Callable[[bool], asyncio.BufferedProtocol]
+"""Make the protocol of a dialled peer, as a client if True, or else as a server."""
+
+
+class _Dial(NamedTuple):
+    make: Make
+    made: "asyncio.Future[QuicStream]"
+
+
+class QuicEndpoint:
+    """Own the QUIC connections of a node, and those that are about to be made."""
+
+    def __init__(
+        self,
+        send: SendTo,
+        shares: Callable[[], Collection[bytes]],
+        accept: Accept,
+        knocks: KnockMemory,
+    ) -> None:
+        """Accept peers of `shares`, which returns their keys."""
+        self._send = send
+        self._shares = shares
+        self._accept = accept
+        self._loop = asyncio.get_running_loop()
+        self._punches = Punches(SystemRandom(), knocks)
+        self._streams: dict[Address, QuicStream] = {}
+        self._dialled: dict[Address, _Dial] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def dial(self, address: Address, psk: bytes, make: Make) -> "QuicStream":
+        """Connect with a peer that knocks, too, or accepts our knock.
+
+        The protocol that `make` returns is told once the connection is made. Raises
+        `PeerError` if the address may not be dialled now, or does not answer.
+        """
+        knock = None
+        if address not in self._streams:
+            knock = self._punches.dial(address, psk, self._loop.time())
+        if knock is None:
+            raise PeerError(f"{address} may not be dialled by UDP now")
+        dial = _Dial(make, self._loop.create_future())
+        self._dialled[address] = dial
+        self._send([knock], address)
+        try:
+            async with asyncio.timeout(PUNCH_TIME):
+                return await dial.made
+        except TimeoutError:
+            problem = f"{address} did not answer by UDP in {PUNCH_TIME:g} s"
+            raise PeerTimeoutError(problem) from None
+        except asyncio.CancelledError:
+            if dial.made.done() and not dial.made.cancelled():
+                dial.made.result().abort()
+            raise
+        finally:
+            del self._dialled[address]
+            if not dial.made.done() or dial.made.cancelled():
+                self._punches.end(address)
+
+    def on_datagrams(self, data: bytes, segment: int, source: Address) -> bool:
+        """Take datagrams of one source; return False if they are not ours."""
+        if len(data) == DATAGRAM_SIZE and self._on_knock(data, source):
+            return True
+        stream = self._streams.get(source)
+        if stream is None:
+            return False
+        had_heard = stream.has_heard
+        stream.receive(data, segment)
+        if stream.has_heard and not had_heard:
+            self._punches.end(source)
+        return True
+
+    def close(self) -> None:
+        """End every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for stream in list(self._streams.values()):
+            stream.abort()
+
+    def _on_knock(self, data: bytes, source: Address) -> bool:
+        now, shares = self._loop.time(), self._shares()
+        done = self._punches.on_datagram(data, source, shares, now)
+        if done is None:
+            return False
+        answer, met = done
+        if answer:
+            self._send([answer], source)
+        if met is not None:
+            self._on_met(met)
+        self._set_timer()
+        return True
+
+    def _on_met(self, met: Met) -> None:
+        dial = self._dialled.get(met.address)
+        if dial is not None and not dial.made.done():
+            protocol = dial.make(met.is_client)
+            stream = self._connect(met.address, protocol, is_client=met.is_client)
+            dial.made.set_result(stream)
+            return
+        former = self._streams.get(met.address)
+        if former is not None:
+            former.abort()  # the peer has started anew
+        if len(self._streams) < MAX_ACCEPTED:
+            protocol = self._accept(met.address, met.psk)
+            self._connect(met.address, protocol, is_client=False)
+
+    def _connect(
+        self, address: Address, protocol: asyncio.BufferedProtocol, *, is_client: bool
+    ) -> "QuicStream":
+        from shoal.transport.quic.stream import QuicStream
+
+        def on_end() -> None:
+            if self._streams.get(address) is stream:
+                del self._streams[address]
+                self._punches.end(address)
+
+        stream = QuicStream(
+            protocol,
+            address,
+            lambda datagrams: self._send(datagrams, address),
+            on_end,
+            is_client=is_client,
+        )
+        self._streams[address] = stream
+        return stream
+
+    def _set_timer(self) -> None:
+        due = self._punches.next_due()
+        if self._timer is None and due is not None:
+            self._timer = self._loop.call_at(due, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        for datagram, address in self._punches.repetitions(self._loop.time()):
+            self._send([datagram], address)
+        self._set_timer()
