@@ -71,14 +71,15 @@ def _held(
 ) -> Attack:
     """Return an attack that takes every place and calls `tick` on each now and then.
 
-    It takes those again that honest peers had when it began.
+    A long one takes the places that others leave, and those that it loses, too.
     """
 
     async def attack(holding: Holding, address: Address) -> None:
         talks: list[Talk] = []
         with dialling(Passenger(holding)) as holder:
-            for _ in range(int(seconds)):
-                await fill_places(holder, talks, address, begin)
+            for number in range(int(seconds)):
+                if not number or seconds > HOLD_TIME:
+                    await fill_places(holder, talks, address, begin)
                 for talk in talks:
                     if not talk.is_lost:
                         tick(talk)

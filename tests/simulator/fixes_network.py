@@ -165,7 +165,7 @@ NETWORK_FIXES = (
         (
             Edit(
                 "shoal.discovery.dht.search:Search.seek_wait",
-                "if self.port is None or not self._nearest:",
+                "if self.port is None:",
                 "if True:",
             ),
         ),
