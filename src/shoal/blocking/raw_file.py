@@ -196,8 +196,9 @@ class RawFile(io.RawIOBase):
         if first < end:
             start = first
             pieces += self._call(lambda reader: reader.get(start, end, until))
-            self._other = self.last
-            self.last = self._reader.find(end - 1) or NO_PIECE
+            if self._through is None:
+                self._other = self.last
+                self.last = self._reader.find(end - 1) or NO_PIECE
         return pieces
 
     def piece(self, first: int, end: int) -> memoryview:
