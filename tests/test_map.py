@@ -15,7 +15,7 @@ PAGES = {
 PATH = re.compile(r"`((?:src/shoal/)?[\w./]+(?:\.py|/))`")
 NAME = re.compile(
     r"`((?:[a-z]\w*\.)+)([A-Z]\w*(?:\.\w+)?)`"
-)  # as core.limits.RateLimit
+)  # as core.limits.LeakyBucket
 PLACE = re.compile(
     r"`((?:\w+/)*\w+\.py)`\s+\((`\w[^)]*`)\)"
 )  # as core/limits.py (`A.b`)

@@ -3,7 +3,8 @@
 python -m benchmarks.programs.fsspec_client OPTIONS TABLE LINES
 
 OPTIONS are the storage options, as JSON. TABLE and LINES are the URLs of a Parquet file
-of `tests.helpers.datasets` and of a text file. Prints the figures as JSON, in seconds.
+of `tests.helpers.datasets` and of a text file. Prints the figures as JSON, in seconds;
+`fetched` is what the network carried for the column, in bytes read from the file.
 Without URLs, LINES is the path of the text file, and only its lines are read, by
 `io.BufferedReader` over its bytes in memory.
 """
@@ -19,7 +20,7 @@ from random import Random
 from typing import Any
 
 import fsspec
-from tests.helpers.datasets import read_parquet
+from tests.helpers.datasets import CountingFile, read_parquet
 
 __all__: list[str] = []
 
@@ -36,6 +37,12 @@ def seconds(call: Callable[[], object]) -> float:
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
+
+
+def received() -> int:
+    """Return the bytes that loopback of this namespace has received so far."""
+    text = Path("/proc/net/dev").read_text(encoding="utf-8")
+    return int(text.partition("lo:")[2].split()[0])
 
 
 def read_warm(file: Any, offsets: list[int]) -> None:
@@ -67,12 +74,14 @@ def open_often(fs: Any, path: str, offsets: list[int]) -> None:
 
 
 def measure(options: dict[str, Any], table: str, lines: str) -> dict[str, float]:
-    """Return the seconds of each kind of read."""
+    """Return the seconds of each kind of read, and what is fetched for a column."""
     rng = Random(5)
     fs, path = fsspec.url_to_fs(table, **options)
     figures: dict[str, float] = {}
     with fs.open(path) as file:
-        figures["column"] = seconds(lambda: read_parquet(file))
+        counting, before = CountingFile(file), received()
+        figures["column"] = seconds(lambda: read_parquet(counting))
+        figures["fetched"] = (received() - before) / counting.asked
     with fs.open(path) as file:
         file.read(BLOCK)
         offsets = [rng.randrange(BLOCK - SMALL) for _ in range(WARM)]

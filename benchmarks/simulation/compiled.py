@@ -19,7 +19,7 @@ CORE = (
     "manifest/chunks",
     "schedule/announcements",
     "schedule/buckets",
-    "schedule/counted",
+    "schedule/origin_requests",
     "schedule/picker",
     "schedule/rarest",
     "schedule/scheduler",

@@ -20,8 +20,8 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from shoal.core.dials import DialPace
-from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
+from shoal.core.rate_limit import RateLimit
 from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice, Reachable
 from shoal.core.send_budget import SendBudget
@@ -280,7 +280,7 @@ class Resources:
         port: int | None,
         is_awaited: Callable[[], bool],
     ) -> AsyncGenerator[tuple[Address, str], None]:
-        """Announce `port`, if any; yield the addresses found and the network's name.
+        """Announce `port`, if any; yield the peers' addresses and the network's name.
 
         `is_awaited` tells whether a caller waits for them. If the network fails, the
         user is notified and the iteration ends.
@@ -289,7 +289,8 @@ class Resources:
             found = network.join(topic, port, is_awaited=is_awaited)
             async with aclosing(found) as addresses:
                 async for address in addresses:
-                    yield address, network.name
+                    if port is None or not self.networks.is_own(address, port):
+                        yield address, network.name
         except ShoalError as error:
             self.on_notice(Notice(str(error)))
 

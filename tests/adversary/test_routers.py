@@ -2,18 +2,22 @@
 
 import asyncio
 import os
+import socket
 import struct
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
+from shoal.core.names.address import Address
 from shoal.core.report.status import PortMapping
 from shoal.errors import RouterError
-from shoal.mapping import exchange
+from shoal.mapping import exchange, methods
 from shoal.mapping.mapper import Keeper
 from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
 from shoal.mapping.packets import NONCE_SIZE
 from shoal.mapping.responses import MAX_RESPONSE
+from shoal.net.gateway import Gateway
 from tests.helpers.fake_router import FakeRouter, fake_router
 
 PORT = 4001
@@ -40,6 +44,50 @@ async def problem_of(router: FakeRouter) -> str:
     assert keeper.mapping is None
     assert keeper.problem is not None
     return keeper.problem
+
+
+class _Answering(asyncio.DatagramProtocol):
+    """Answer every request by PCP with a mapping at one address and port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = socket.inet_pton(socket.AF_INET6, host)
+        self._port = port
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        head = bytes((2, 0x80 | data[1], 0, 0)) + bytes(20)
+        mapped = data[24:42] + struct.pack("!H", self._port) + self._host
+        self._transport.sendto(head + (mapped if data[1] else b""), addr)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [
+        ("::ffff:203.0.113.9", PORT, "an address of another kind"),
+        ("2a00:1::2", PORT + 1, "another port"),
+        ("2a00:1::2", PORT, ""),
+    ],
+)
+async def test_a_router_of_ipv6_cannot_change_the_kind_of_address_or_the_port(
+    host: str, port: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Answering(host, port), local_addr=("::1", 0)
+    )
+    number = transport.get_extra_info("sockname")[1]
+    monkeypatch.setattr(methods, "SERVER_PORT", number)
+    try:
+        router = await find_pcp(Gateway("::1", "lo", "::1"), NONCE)
+        if said:
+            with pytest.raises(RouterError, match=said):
+                await router.map(PORT, PORT)
+        else:
+            assert (await router.map(PORT, PORT)).outside == Address(host, PORT)
+    finally:
+        transport.close()
 
 
 @pytest.mark.parametrize(

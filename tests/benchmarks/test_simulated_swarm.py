@@ -3,6 +3,11 @@
 Large swarms are run by `scripts/bench simulate`; see docs/simulation.md.
 """
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from benchmarks.simulation.crowd import Crowd
 from benchmarks.simulation.outcome import Outcome, simulate
@@ -27,6 +32,16 @@ SMALL = Scenario(
     leavers=0.3,
     liars=0.1,
 )
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def printed(*words: str) -> list[str]:
+    """Return what a simulation prints, without the processor time."""
+    argv = [sys.executable, "-m", "benchmarks.simulate", *words]
+    output = subprocess.check_output(argv, cwd=ROOT, text=True)
+    return output.splitlines()[:-1]
 
 
 def run(scenario: Scenario) -> tuple[Crowd, Outcome]:
@@ -83,3 +98,13 @@ def test_real_sessions_have_the_same_outcome() -> None:
     messages = sum(counted.messages.get(kind, 0) for kind in kinds)
     without_tls = sum(counted.bytes.get(kind, 0) for kind in kinds) - 22 * messages
     assert crowd.post.sent == pytest.approx(without_tls, rel=0.25)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)  # half a minute on an idle machine
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_compiled_simulation_has_the_same_outcome() -> None:
+    words = ("--peers", "8", "--chunks", "32", "--leavers", "0.2", "--liars", "0.2")
+    plain = printed(*words)
+    assert "copies" in "".join(plain)
+    assert printed(*words, "--compiled") == plain

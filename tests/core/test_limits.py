@@ -7,17 +7,15 @@ from hypothesis import strategies as st
 from shoal.core.limits import (
     MAX_PAUSE,
     MAX_PAUSES,
-    MAX_WAIT,
     MESSAGE_BURST,
     MESSAGE_RATE,
     OVERHEAD_LIMIT,
     OVERHEAD_RATE,
     PAYLOAD_SHARE,
-    RATE_BURST,
     MessageLimit,
     OverheadLimit,
-    RateLimit,
 )
+from shoal.core.rate_limit import MAX_WAIT, RATE_BURST, RateLimit
 from shoal.errors import ProtocolError
 
 # RateLimit

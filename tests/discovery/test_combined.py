@@ -20,7 +20,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list of the searches for a router; there is none."""
     calls: list[object] = []
 
-    def find(allowed: object) -> Gateway | None:
+    def find(allowed: object, *, is_ipv6: bool) -> Gateway | None:
         calls.append(allowed)
         return None
 
@@ -81,3 +81,16 @@ async def test_only_peers_beyond_the_router_are_told_its_port(
     assert told == [mapping]
     assert networks.port_for(PORT, host) == expected
     assert networks.port_for(PORT + 1, host) == PORT + 1
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("60.0.0.9", PORT + 7), ("100.64.0.7", PORT)]
+)
+def test_a_mapping_names_our_port_unless_another_router_follows(
+    host: str, expected: int
+) -> None:
+    networks = Networks(Settings())
+    mapping = PortMapping(PORT, Address(host, PORT + 7), "PCP")
+    networks._mapped = {(PORT, False): mapping}
+    assert networks.outside_port(PORT) == networks.port_for(PORT, "8.8.8.8") == expected
+    assert networks.port_for(PORT, "2a00::1") == PORT

@@ -17,7 +17,7 @@ _CHECKS = {
     "true": lambda v: v is True,
     "false": lambda v: v is False,
     "null": lambda v: v is None,
-    "`HOST:PORT`": lambda v: re.fullmatch(r"[\w.-]+:\d+", str(v)) is not None,
+    "`HOST:PORT`": lambda v: bool(re.fullmatch(r"([\w.-]+|\[[\w:.%-]+\]):\d+", str(v))),
 }
 for _unit in ("bytes", "bytes per second", "seconds"):
     _CHECKS[_unit] = _CHECKS["number"]

@@ -276,7 +276,11 @@ class MemoryNet:
         for end, who, other in ((near, client, server), (far, server, client)):
             factory = who.swarm._connections._factory(other.address, "test")
             end.protocol = factory(
-                ProvenPeer(other.address, other.node_id, 2, is_server=end is far)
+                ProvenPeer(
+                    *(other.address, other.node_id, 2),
+                    is_server=end is far,
+                    is_crossed=True,
+                )
             )
         for end in (near, far):
             end.protocol.connection_made(end)

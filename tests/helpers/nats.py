@@ -76,6 +76,8 @@ class Nat(enum.Enum):
     """A firewall that lets only answers in; the home has a global IPv6 address only."""
     DUAL = "symmetric NAT, and IPv6"
     """A symmetric NAT of IPv4, and a firewall of IPv6 that lets only answers in."""
+    PINHOLE = "IPv6 and PCP"
+    """A global IPv6 address only, and a firewall that opens ports if asked by PCP."""
 
     @property
     def maps(self) -> str | None:
@@ -85,7 +87,7 @@ class Nat(enum.Enum):
     @property
     def has_ipv6(self) -> bool:
         """Return True for homes with IPv6 behind a firewall."""
-        return self in (Nat.IPV6, Nat.DUAL)
+        return self in (Nat.IPV6, Nat.DUAL, Nat.PINHOLE)
 
 
 _RULES = {
@@ -98,7 +100,12 @@ _RULES = {
     Nat.NESTED: ["masquerade"],
     Nat.DUAL: ["masquerade random,fully-random"],
 }
-_SPEAKS = {Nat.PCP: "PCP", Nat.NAT_PMP: "NAT-PMP", Nat.UPNP: "UPnP"}
+_SPEAKS = {
+    Nat.PCP: "PCP",
+    Nat.NAT_PMP: "NAT-PMP",
+    Nat.UPNP: "UPnP",
+    Nat.PINHOLE: "PCP",
+}
 
 
 class Home(NamedTuple):
@@ -150,7 +157,7 @@ class Internet(ExitStack):
         if nat.maps:
             self._start_mapping(router, nat.maps, subnet)
         ipv6 = self._add_ipv6(router, number, host) if nat.has_ipv6 else ""
-        if nat is Nat.IPV6:
+        if nat in (Nat.IPV6, Nat.PINHOLE):
             host.run("ip", "addr", "del", f"{subnet}.2/24", "dev", "wan")
             return Home(host, ipv6, ipv6, first)
         return Home(host, f"{outside}.2", ipv6, first)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 from shoal.config.settings import Settings
-from shoal.core.limits import RateLimit
+from shoal.core.rate_limit import RateLimit
 from shoal.resources import Resources
 
 __all__ = ["make_resources"]

@@ -35,7 +35,12 @@ table inet home {
     jump maps_out
   }
   chain maps_out { }
-  chain input { type filter hook input priority 0; %(refused)s }
+  chain input {
+    type filter hook input priority 0; %(refused)s
+    meta l4proto { icmp, ipv6-icmp } accept
+    iifname "%(outside)s" ct state established,related accept
+    iifname "%(outside)s" drop
+  }
 }
 """
 

@@ -95,6 +95,20 @@ _VCL = """
 vcl 4.1;
 backend default {{ .host = "127.0.0.1"; .port = "{behind}"; }}
 """
+_HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    compression algo gzip
+    compression type text/html text/plain
+frontend shoal
+    bind 127.0.0.1:{port}
+    default_backend files
+backend files
+    server plain 127.0.0.1:{behind}
+"""
 
 
 class FileServer(NamedTuple):
@@ -250,6 +264,12 @@ SERVERS = [
         ("varnishd", "-F", "-n", "{work}/n", "-a", "127.0.0.1:{port}")
         + ("-f", "{work}/config", "-s", "malloc,64m", "-j", "none"),
         _VCL,
+        is_proxy=True,
+    ),
+    FileServer(
+        *("haproxy", "haproxy -v", "compresses what a server behind it sends"),
+        ("haproxy", "-db", "-f", "{work}/config"),
+        _HAPROXY,
         is_proxy=True,
     ),
     FileServer(

@@ -70,6 +70,44 @@ def is_sum(shared: Path, out: Path) -> bool:
     return (out / "f").read_text() == str(sum(range(50_000)))
 
 
+def same_copy(shared: Path, out: Path) -> bool:
+    return list_folder(shared) == list_folder(out / "copy")
+
+
+def same_frame(shared: Path, out: Path) -> bool:
+    """Return True if mpv found the frame that it finds in the local file."""
+    subprocess.run(_mpv(str(shared / "film.mp4"), str(out / "local")), check=True)
+    name = "00000001.png"
+    return (out / name).read_bytes() == (out / "local" / name).read_bytes()
+
+
+def same_film(shared: Path, out: Path) -> bool:
+    """Return True if VLC wrote the frames that it writes of the local file."""
+    subprocess.run(_vlc(str(shared / "film.mp4"), str(out / "local")), check=True)
+    return _frames(out / "f") == _frames(out / "local")
+
+
+def _frames(path: Path) -> bytes:
+    """Return the hash of the frames of a film, which has more than none."""
+    argv = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v"]
+    argv += ["-fps_mode", "passthrough", "-f", "hash", "-"]
+    assert path.stat().st_size > 1_000_000
+    return subprocess.run(argv, check=True, capture_output=True).stdout
+
+
+def _mpv(source: str, folder: str) -> tuple[str, ...]:
+    """Return the command that shows one frame late in a film."""
+    shown = ("--vo=image", "--vo-image-format=png", f"--vo-image-outdir={folder}")
+    argv = ("mpv", "--no-config", "--really-quiet", *shown, "--ao=null")
+    return (*argv, "--start=20", "--frames=1", source)
+
+
+def _vlc(source: str, out: str) -> tuple[str, ...]:
+    """Return the command that copies a film, as what is not root."""
+    copied = f"#std{{access=file,mux=ts,dst={out}}}"
+    return ("unshare", "--user", "cvlc", "-q", source, "--sout", copied, "vlc://quit")
+
+
 _NODE = """
 const url = process.argv[1], out = process.argv[2];
 const { createHash } = require("crypto");
@@ -82,6 +120,12 @@ const part = async (n) => {
 };
 Promise.all([...Array(60).keys()].map(part)).then((hashes) =>
   require("fs").writeFileSync(out, hashes.join(" ")));
+"""
+_MOUNT = """
+mkdir "$2/mount" && HOME="$2" httpdirfs "$1" "$2/mount" >/dev/null || exit
+cp -r "$2/mount" "$2/copy"
+found=$?
+fusermount -u "$2/mount" && exit $found
 """
 _REMOTEZIP = """
 import sys, remotezip
@@ -163,6 +207,21 @@ CLIENTS = [
         is_sum,
     ),
     Client(
+        *("mpv", "mpv --version", "jumps in a film whose index is at its end"),
+        _mpv("{url}film.mp4", "{out}"),
+        same_frame,
+    ),
+    Client(
+        *("VLC", "dpkg:vlc-bin", "copies a film whose index is at its end"),
+        _vlc("{url}film.mp4", "{out}/f"),
+        same_film,
+    ),
+    Client(
+        *("httpdirfs", "dpkg:httpdirfs", "mounts a folder, which is copied"),
+        ("sh", "-c", _MOUNT, "sh", "{url}", "{out}"),
+        same_copy,
+    ),
+    Client(
         *("wget", "wget --version", "continues a file"),
         ("wget", "-q", "-c", "-O", "{out}/f", "{url}large.bin"),
         same_file,
@@ -186,7 +245,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pandas.DataFrame({"n": range(50_000), "text": ["x" * 50] * 50_000})
     table.to_parquet(top / "table.parquet")
     _write_wheel(top / WHEEL)
+    _write_film(top / "film.mp4")
     return top
+
+
+def _write_film(path: Path) -> None:
+    """Write 30 s of moving pictures; ffmpeg writes the index of them last."""
+    argv = ["ffmpeg", "-v", "error", "-f", "lavfi"]
+    argv += ["-i", "testsrc=size=320x240:rate=25:duration=30"]
+    subprocess.run([*argv, "-c:v", "mpeg4", "-b:v", "2M", path], check=True)
 
 
 def _write_wheel(path: Path) -> None:

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 import shoal
+from shoal.core.names.address import Address
 from shoal.core.report.counters import BOUNDS, Durations
-from shoal.core.report.status import path_of
+from shoal.core.report.status import PortMapping, path_of
 from shoal.errors import VerificationError
 from tests.conftest import MakeFile
 from tests.helpers.badholders import FlipsABit
@@ -17,6 +18,7 @@ from tests.helpers.holder import Holder, Talk, make_holding
 
 CHUNK = 16_384
 COUNT = 40
+MAPPED = PortMapping(4001, Address("203.0.113.9", 4001), "PCP")
 HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
 
 
@@ -124,7 +126,32 @@ def test_the_path_of_a_peer_follows_from_its_source_and_address(
 def test_a_mapped_port_is_the_path_of_those_who_dial_it(
     source: str, host: str, path: str
 ) -> None:
-    assert path_of(source, host, is_mapped=True) == path
+    assert path_of(source, host, mappings=[MAPPED]) == path
+
+
+@pytest.mark.parametrize(
+    ("host", "path"), [("2a01::7", "mapped"), ("8.8.8.8", "direct")]
+)
+def test_a_port_may_be_open_by_ipv6_only(host: str, path: str) -> None:
+    outside = Address("2a00:1::2", 4001)
+    mappings = [PortMapping(4001, outside, "PCP")]
+    assert path_of("incoming", host, mappings=mappings) == path
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "path"),
+    [
+        ("dht", "8.8.8.8", "punched"),
+        ("swarm", "2a01::7", "punched"),
+        ("hint", "8.8.8.8", "punched"),
+        ("relayed", "8.8.8.8", "relayed"),
+        ("peer", "192.168.0.4", "direct"),
+    ],
+)
+def test_a_hole_was_punched_to_one_on_the_internet_that_dialled_us_too(
+    source: str, host: str, path: str
+) -> None:
+    assert path_of(source, host, mappings=[MAPPED], is_crossed=True) == path
 
 
 def test_a_duration_is_counted_in_the_bucket_of_the_next_bound() -> None:

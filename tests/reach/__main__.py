@@ -51,10 +51,16 @@ def main(*names: str) -> None:
             if name == IDLE and beside is not None:
                 page[heading] = beside.result()
             else:
-                page[heading] = measure(Path(home, name))
+                page[heading] = measure(Path(home, name)) + _load()
             known = [each for each, _ in PARTS.values() if each in page]
             parts = [f"## {each}\n\n{filled(page[each])}\n" for each in known]
             PAGE.write_text("\n".join([tables.INTRODUCTION, *parts]))
+
+
+def _load() -> str:
+    """Return a sentence with the load, which makes each program start later."""
+    load = os.getloadavg()[1]
+    return f"\nThe load was {load:.0f}, on {os.cpu_count()} processors.\n"
 
 
 def filled(text: str) -> str:

@@ -34,9 +34,9 @@ def describe(folder: Path) -> str:
     others = " | ".join(str(len(minute.strangers)) for minute in seen)
     return (
         "Packets that leave a home behind a NAT, in which one file is shared that "
-        "nobody fetches, in each minute from the start. The lookups of the topic "
-        "follow each other more and more slowly, and then every 10 to 15 minutes; "
-        "the questions for newcomers continue.\n\n"
+        "nobody fetches, in each minute from the start. The first two lookups "
+        "announce the share as fast as they can. From then on, lookups and the "
+        "questions for newcomers are at most 20 packets in any minute.\n\n"
         f"| minute | {head} |\n" + "|---" * (MINUTES + 1) + "|\n"
         f"| packets to nodes of the DHT | {dht} |\n"
         f"| others that packets were sent to | {others} |\n"

@@ -10,14 +10,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.helpers.commands import link_of
+from tests.helpers.events import lines_of
 from tests.helpers.nats import Home, Internet, Nat
 from tests.helpers.programs import Program, shoal
 from tests.helpers.transit_relay import transit_relay
 
-__all__ = ["NO_DISCOVERY", "PORT", "Pair", "by_common_peer", "by_dht", "by_relay"]
+__all__ = [
+    "NO_DISCOVERY",
+    "PORT",
+    "Pair",
+    "Reached",
+    "by_common_peer",
+    "by_dht",
+    "by_relay",
+]
 
 CHUNK = 64 << 10  # bytes
 IDLE = 40.0  # seconds for which a sharer is left alone: its first lookups are over
@@ -26,6 +35,8 @@ COMMON_PATIENCE = 20  # seconds
 AT_ONCE = 4  # getters; more would measure the processor
 PORT = 4001  # of the common peer or the relay
 NO_DISCOVERY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
+# The same, but routers are asked to map ports.
+_NO_DHT = {"SHOAL_DHT_BOOTSTRAP": "192.0.2.1:6881", "SHOAL_NO_LAN": "1"}
 
 
 class Pair(NamedTuple):
@@ -33,6 +44,15 @@ class Pair(NamedTuple):
 
     sharer: Nat
     getter: Nat
+
+
+class Reached(NamedTuple):
+    """Describe how a getter got its chunk."""
+
+    seconds: float
+    """From its start to its end."""
+    path: str
+    """How it says that it reached the peer that sent the chunk (docs/json.md)."""
 
 
 class _Share(NamedTuple):
@@ -45,8 +65,8 @@ class _Share(NamedTuple):
 
 def by_dht(
     pairs: list[Pair], folder: Path, *, is_ipv6: bool = False
-) -> Iterator[tuple[Pair, float | None]]:
-    """Yield the seconds from the getter's start to its chunk, None if it got none.
+) -> Iterator[tuple[Pair, Reached | None]]:
+    """Yield how each getter got its chunk, None if it got none.
 
     The DHT is the only third party; if `is_ipv6`, there is one of IPv6 as well.
     """
@@ -60,7 +80,7 @@ def by_dht(
         yield from _fetch_all(shares, links, DHT_PATIENCE, *options)
 
 
-def by_relay(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, float | None]]:
+def by_relay(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, Reached | None]]:
     """Yield as `by_dht` does; the link names a relay."""
     with Internet() as net:
         public = net.add_home(Nat.PUBLIC)
@@ -75,26 +95,26 @@ def by_relay(pairs: list[Pair], folder: Path) -> Iterator[tuple[Pair, float | No
 
 def by_common_peer(
     pairs: list[Pair], folder: Path
-) -> Iterator[tuple[Pair, float | None]]:
+) -> Iterator[tuple[Pair, Reached | None]]:
     """Yield as `by_dht` does, with one common peer instead of the DHT."""
     for pair in pairs:
         with Internet() as net:
             common = net.add_home(Nat.PUBLIC)
-            peer = ("--peer", f"{common.address}:{PORT}")
-            share = _share(net, pair, folder, *peer, env=NO_DISCOVERY)
+            peer = ["--peer", f"{common.address}:{PORT}"]
+            if pair.sharer.has_ipv6 or pair.getter.has_ipv6:
+                peer += ["--peer", f"[{common.ipv6}]:{PORT}"]
+            share = _share(net, pair, folder, *peer, env=_NO_DHT)
             link = link_of(share.program)
             words = ("get", link, "-o", share.folder / "common", "--include", "a")
             seeding = net.enter_context(
                 shoal(
                     *(*words, "--seed", "--port", PORT),
                     ns=common.namespace,
-                    env=NO_DISCOVERY,
+                    env=_NO_DHT,
                 )
             )
             seeding.wait_line("verified")
-            yield next(
-                _fetch_all([share], [link], COMMON_PATIENCE, *peer, env=NO_DISCOVERY)
-            )
+            yield next(_fetch_all([share], [link], COMMON_PATIENCE, *peer, env=_NO_DHT))
 
 
 def _share(
@@ -123,17 +143,27 @@ def _fetch_all(
     patience: int,
     *options: str,
     env: dict[str, str] | None = None,
-) -> Iterator[tuple[Pair, float | None]]:
-    def fetch(share: _Share, link: str) -> tuple[Pair, float | None]:
+) -> Iterator[tuple[Pair, Reached | None]]:
+    def fetch(share: _Share, link: str) -> tuple[Pair, Reached | None]:
         out = share.folder / "out"
         words = ("get", link, "-o", out, "--include", "b", "--timeout", patience)
+        asked = (*words, "--json", *options)
         started = time.monotonic()
-        with shoal(*words, *options, ns=share.getter.namespace, env=env) as getting:
-            code = getting.finish(patience + 30).code
+        with shoal(*asked, ns=share.getter.namespace, env=env) as getting:
+            code, said, _ = getting.finish(patience + 30)
         taken = time.monotonic() - started
-        if code == 0:
-            assert (out / "b").read_bytes() == (share.folder / "shared/b").read_bytes()
-        return share.pair, taken if code == 0 else None
+        if code:
+            return share.pair, None
+        assert (out / "b").read_bytes() == (share.folder / "shared/b").read_bytes()
+        return share.pair, Reached(taken, _path(lines_of(said)))
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         yield from threads.map(fetch, shares, links)
+
+
+def _path(lines: list[dict[str, Any]]) -> str:
+    """Return how the peer was reached that has sent a chunk."""
+    peers = [line for line in lines if line["event"] == "peer"]
+    paths = {each["address"]: str(each["path"]) for each in peers if "path" in each}
+    (sender,) = (each["address"] for each in peers if each.get("chunks"))
+    return paths[sender]

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.helpers.nats import Nat
-from tests.reach.matrix import Pair, by_common_peer, by_dht, by_relay
+from tests.reach.matrix import Pair, Reached, by_common_peer, by_dht, by_relay
 
 __all__ = ["INTRODUCTION", "alone", "common", "ipv6", "mapped", "relayed"]
 
 BASIC = [nat for nat in Nat if not nat.has_ipv6 and not nat.maps]
-MAPPING = [nat for nat in Nat if nat.maps]
+MAPPING = [nat for nat in Nat if nat.maps and not nat.has_ipv6]
 IPV6 = [nat for nat in Nat if nat.has_ipv6]
 OTHERS = [Nat.PUBLIC, Nat.PRESERVING, Nat.SYMMETRIC]  # beside those that are new
 
@@ -30,6 +30,8 @@ _KINDS = {
     Nat.IPV6: "a global IPv6 address only, and nothing unexpected gets in",
     Nat.DUAL: "a symmetric NAT of IPv4, and a global IPv6 address; nothing unexpected "
     "gets in by either",
+    Nat.PINHOLE: "a global IPv6 address only, and a firewall that lets connections to "
+    "a port in if asked by PCP: the real miniupnpd",
 }
 INTRODUCTION = (
     """\
@@ -38,9 +40,12 @@ INTRODUCTION = (
 `python -m tests.reach` makes this page. It builds an internet of network namespaces, in
 which nftables and the kernel of Linux are the NATs and firewalls, with a DHT of 20
 nodes of libtorrent. Each cell has the seconds from the start of `shoal get` to its end,
-for a file of one chunk, including the start of the program. The sharer has been alone
-for 40 s before, so its first lookups are over. "–" means that no chunk arrived within a
-minute, or within 20 s with a common peer. Empty cells are not measured.
+for a file of one chunk, including the start of the program, and how the getter says
+that it reached the peer that sent it: `direct` (one of the two was dialled), `mapped`
+(the sharer dialled a port that the getter's router maps), `punched` (both dialled each
+other at the same time) or `relayed`. The sharer has been alone for 40 s before, so its
+first lookup is over. "–" means that no chunk arrived within a minute, or within 20 s
+with a common peer. Empty cells are not measured.
 
 | kind | what it stands for |
 |---|---|
@@ -57,6 +62,7 @@ the link names. For a second share, two machines that let no one in connect from
 ports, which both compute.
 """
 )
+_WITH_COMMON = "\nThe same with one common peer, and no DHT:\n\n"
 
 
 def alone(folder: Path) -> str:
@@ -77,20 +83,26 @@ def common(folder: Path) -> str:
 
 
 def mapped(folder: Path) -> str:
-    """Return the table of those whose router maps ports, with only the DHT."""
+    """Return the tables of those whose router maps ports."""
+    pairs = _beside(MAPPING)
     return (
         "The DHT is the only third party. The others dial the port that the router has "
-        "mapped.\n\n" + _table(by_dht(_beside(MAPPING), folder))
+        "mapped.\n\n"
+        + _table(by_dht(pairs, folder / "dht"))
+        + _WITH_COMMON
+        + _table(by_common_peer(pairs, folder / "common"))
     )
 
 
 def ipv6(folder: Path) -> str:
-    """Return the table of those with IPv6, with only the DHT."""
-    pairs = _beside(IPV6) + [Pair(*IPV6), Pair(*reversed(IPV6))]
+    """Return the tables of those with IPv6."""
+    pairs = list(dict.fromkeys([*_beside(IPV6), *_square(IPV6)]))
     return (
         "The DHT of IPv4 and that of IPv6 are the only third parties. A machine with "
         "IPv6 only and one with IPv4 only have no network in common.\n\n"
-        + _table(by_dht(pairs, folder, is_ipv6=True))
+        + _table(by_dht(pairs, folder / "dht", is_ipv6=True))
+        + _WITH_COMMON
+        + _table(by_common_peer(pairs, folder / "common"))
     )
 
 
@@ -123,23 +135,23 @@ def _beside(kinds: list[Nat]) -> list[Pair]:
     return pairs
 
 
-def _table(measured: Iterable[tuple[Pair, float | None]]) -> str:
+def _table(measured: Iterable[tuple[Pair, Reached | None]]) -> str:
     """Return a table with a row for each sharer and a column for each getter."""
-    seconds = dict(measured)
-    getters = [nat for nat in Nat if any(pair.getter is nat for pair in seconds)]
+    found = dict(measured)
+    getters = [nat for nat in Nat if any(pair.getter is nat for pair in found)]
     lines = [
         "| sharer ↓ getter → | " + " | ".join(each.value for each in getters) + " |",
         "|---" * (len(getters) + 1) + "|",
     ]
     for sharer in Nat:
-        if any(pair.sharer is sharer for pair in seconds):
-            cells = [_cell(seconds, Pair(sharer, getter)) for getter in getters]
+        if any(pair.sharer is sharer for pair in found):
+            cells = [_cell(found, Pair(sharer, getter)) for getter in getters]
             lines.append(f"| {sharer.value} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(seconds: Mapping[Pair, float | None], pair: Pair) -> str:
-    if pair not in seconds:
+def _cell(found: Mapping[Pair, Reached | None], pair: Pair) -> str:
+    if pair not in found:
         return " "
-    taken = seconds[pair]
-    return "–" if taken is None else f"{taken:.1f}"
+    reached = found[pair]
+    return "–" if reached is None else f"{reached.seconds:.1f} {reached.path}"

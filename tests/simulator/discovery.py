@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
+from shoal.config.settings import Settings
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
-from shoal.core.outside import Outside
-from shoal.core.report.stall import Search
 from shoal.core.report.status import PortMapping
+from shoal.discovery.base import Discovery
+from shoal.discovery.combined import Networks
 from shoal.discovery.dht import search as dht_search
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import INTERVAL, RETRY
@@ -19,6 +20,7 @@ from tests.simulator.network import Network
 __all__ = ["SimNetworks"]
 
 LAN_PERIOD = 2.0  # seconds between two reports of the addresses on a LAN
+MAP_TIME = 0.1, 3.5  # seconds until a router has mapped a port
 DHT_DELAY = 5.0  # seconds until a lookup has found the nodes nearest to a topic
 _NODES = [DhtNode(bytes([n]) * 20, Address(f"45.99.0.{n}", 6881)) for n in range(8)]
 
@@ -180,15 +182,46 @@ class _Named(_Discovery):
         await self._closed.wait()
 
 
-async def _with_name(
-    network: _Discovery, topic: bytes
-) -> AsyncGenerator[tuple[Address, str], None]:
-    async for address in network.join(topic, None):
-        yield address, network.name
+class _Mapper:
+    """Ask the router of one site to map ports; it takes the place of `Mapper`."""
+
+    problem: str | None = None
+
+    def __init__(
+        self, network: Network, host: Host, on_change: Callable[[], None]
+    ) -> None:
+        self.mappings: tuple[PortMapping, ...] = ()
+        self._network = network
+        self._host = host
+        self._on_change = on_change
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def add(self, port: int) -> None:
+        if port not in self._timers:
+            delay = self._network.rng.uniform(*MAP_TIME)
+            loop = asyncio.get_running_loop()
+            self._timers[port] = loop.call_later(delay, self._map, port)
+
+    def _map(self, port: int) -> None:
+        inner, site = self._inner(port), self._host.site
+        outside = site.nats[0].map(inner, keeps_port=site.maps == "same")
+        self.mappings += (PortMapping(port, outside, "PCP"),)
+        self._network.mappings += 1
+        self._on_change()
+
+    def _inner(self, port: int) -> Address:
+        return Address(self._host.addresses[0], port)
+
+    async def aclose(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for each in self.mappings:
+            self._host.site.nats[0].unmap(self._inner(each.port))
+        self._network.mappings += len(self.mappings)
 
 
-class SimNetworks:
-    """The discovery networks of one node; they take the place of `Networks`."""
+class SimNetworks(Networks):
+    """The networks of one node: simulated ones take the place of the real ones."""
 
     def __init__(
         self,
@@ -200,14 +233,16 @@ class SimNetworks:
         dht: bool = True,
         named: Callable[[bytes], list[Address]] | None = None,
     ) -> None:
-        self.outside = Outside()
-        self._open: list[_Discovery] = []
+        super().__init__(Settings())
+        self._network, self._host = network, host
+        simulated: list[_Discovery] = []
         if named is not None:
-            self._open.append(_Named(named, network, host, process))
+            simulated.append(_Named(named, network, host, process))
         if lan:
-            self._open.append(_Discovery("lan", network, host, process, LAN_PERIOD))
+            simulated.append(_Discovery("lan", network, host, process, LAN_PERIOD))
         if dht:
-            self._open.append(_Dht(network, host, process, self.outside.port))
+            simulated.append(_Dht(network, host, process, self.outside_port))
+        self._open = list[Discovery](simulated)
 
     def hosts(self) -> list[str]:
         return ["0.0.0.0"]
@@ -219,39 +254,10 @@ class SimNetworks:
     ) -> None:
         """Do nothing: the simulated network moves the ports of a host itself."""
 
-    def port_for(self, port: int, host: str) -> int:
-        """Return the number by which a peer at `host` can dial our TCP port."""
-        is_near = scope_of(host) is not Scope.GLOBAL
-        return port if is_near else self.outside.port(port)
-
-    def map_port(self, port: int) -> None:
-        """Do nothing: no simulated router maps a port."""
-
-    @property
-    def mappings(self) -> tuple[PortMapping, ...]:
-        """Return none."""
-        return ()
-
-    def on_seen(self, peer: str, seen: Address, port: int) -> None:
-        """Note the address at which a peer sees our TCP port."""
-        before = self.outside.port(port)
-        self.outside.on_peer(peer, seen, port)
-        if self.outside.port(port) != before:
-            for each in self._open:
-                each.refresh([])
-
-    def discovery(self) -> list[_Discovery]:
-        return self._open
-
-    def find(self, topic: bytes) -> list[AsyncGenerator[tuple[Address, str], None]]:
-        return [_with_name(network, topic) for network in self._open]
-
-    def problems(self) -> tuple[str, ...]:
-        return ()
-
-    def search(self) -> Search:
-        return Search(tuple(each.reach for each in self._open))
-
-    async def aclose(self) -> None:
-        for each in self._open:
-            await each.aclose()
+    def _map(self) -> None:
+        if not self._host.site.maps:
+            return
+        if self._mapper is None:
+            mapper: Any = _Mapper(self._network, self._host, self._on_mapping)
+            self._mapper = mapper
+        super()._map()

@@ -4,7 +4,12 @@ from dataclasses import replace
 from random import Random
 
 from tests.simulator.draw_channels import add_channels
-from tests.simulator.draw_nats import add_nats, draw_home_users, is_of_home_users
+from tests.simulator.draw_nats import (
+    add_nats,
+    add_routers,
+    draw_home_users,
+    is_of_home_users,
+)
 from tests.simulator.draw_rare import draw_rare, is_rare
 from tests.simulator.plan import (
     CHUNK,
@@ -34,8 +39,10 @@ def draw(seed: int) -> Plan:
         return draw_rare(seed, rare)
     nats = Random(f"nat {seed}")
     if is_of_home_users(nats):
-        return draw_home_users(seed, nats)
-    return add_nats(_draw_any(seed, Random(f"plan {seed}")), nats)
+        plan = draw_home_users(seed, nats)
+    else:
+        plan = add_nats(_draw_any(seed, Random(f"plan {seed}")), nats)
+    return add_routers(plan, Random(f"router {seed}"))
 
 
 def _draw_any(seed: int, rng: Random) -> Plan:

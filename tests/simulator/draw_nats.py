@@ -4,12 +4,14 @@ They have a generator of their own, so the plan of a seed is otherwise what it w
 before kinds of NATs were simulated.
 """
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
 from tests.simulator.nat import CHANGING, PRESERVING, SYMMETRIC
 from tests.simulator.plan import (
     CHUNK,
+    MAX_BEHIND_FORWARD,
     Event,
     Job,
     Machine,
@@ -18,11 +20,13 @@ from tests.simulator.plan import (
     SitePlan,
 )
 
-__all__ = ["add_nats", "draw_home_users", "is_of_home_users"]
+__all__ = ["add_nats", "add_routers", "draw_home_users", "is_of_home_users"]
 
 HOME_USERS = 0.12  # part of the seeds in which all machines are behind NATs
 CLAIMERS = 0.25  # part of these with a peer that names victims as peers
 CARRIERS = 0.15  # part of the NATs behind one of a carrier
+NEEDED = 0.15  # part of the plans of homes in which a mapped port is needed
+MAPPING = 0.25  # part of the routers that map ports
 STRANGERS = 0.05  # the same of all other plans
 TWO_SHARES = 0.3  # part of these with a second share
 KINDS = [PRESERVING, PRESERVING, PRESERVING, CHANGING, SYMMETRIC]
@@ -40,6 +44,29 @@ def add_nats(plan: Plan, rng: Random) -> Plan:
         claimer = Event(rng.random() * 10, "claimer", 0, rng.random())
         events = tuple(sorted((*events, claimer), key=lambda each: each.at))
     return replace(plan, sites=sites, events=events)
+
+
+def add_routers(plan: Plan, rng: Random) -> Plan:
+    """Return the plan with routers that map ports; it is otherwise the same.
+
+    Some of those of `draw_home_users` change: the others reach the sharer only because
+    its router maps a port, to another number.
+    """
+    is_of_homes = len(plan.sites) == len(plan.machines) > 1 and not plan.loss
+    if is_of_homes and rng.random() < NEEDED:
+        kinds = [SYMMETRIC, *(rng.choice([SYMMETRIC, CHANGING]) for _ in plan.jobs)]
+        sites = [SitePlan(True, False, kind) for kind in kinds[: len(plan.sites)]]
+        sites[0] = replace(sites[0], maps="other")
+        machines = tuple(replace(each, is_closed=False) for each in plan.machines)
+        return replace(plan, sites=tuple(sites), machines=machines)
+    sizes = Counter(machine.site for machine in plan.machines)
+    sites = [
+        replace(site, maps=rng.choice(["same", "other", "other"]))
+        if rng.random() < MAPPING and sizes[number] <= MAX_BEHIND_FORWARD
+        else site
+        for number, site in enumerate(plan.sites)
+    ]
+    return replace(plan, sites=tuple(sites))
 
 
 def _draw_nat(site: SitePlan, rng: Random) -> SitePlan:

@@ -21,7 +21,7 @@ _TRANSFER_FIXES = (
         "wrong chunk is reported",
         (
             Edit(
-                "shoal.storage.shared.changes:FileChanges.compare",
+                "shoal.storage.shared.scanned:FileChanges.compare",
                 "return now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]",
                 "return False",
             ),
@@ -87,7 +87,7 @@ _TRANSFER_FIXES = (
         "a timeout does not count the time that a process was stopped",
         (
             Edit(
-                "shoal.core.report.stall:StallTimer.on_check",
+                "shoal.core.report.stall_timer:StallTimer.on_check",
                 "if gap > MAX_CHECK_GAP:",
                 "if False:",
             ),

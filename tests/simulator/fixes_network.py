@@ -142,9 +142,20 @@ NETWORK_FIXES = (
         "one end of a simultaneous open becomes the server",
         (
             Edit(
-                "shoal.core.crypto.crossing:DialHandshake._cross",
-                "if ours < opened.ephemeral:",
+                "shoal.core.crypto.crossing:DialHandshake.cross",
+                "if self.knock[:KEY_SIZE] < opened.ephemeral:",
                 "if True:",
+            ),
+        ),
+    ),
+    Fix(
+        "port-aside",
+        "two machines behind NATs connect for several shares at once",
+        (
+            Edit(
+                "shoal.transport.sealed.bound:connect_from",
+                "ours = aside_port(port, keys)",
+                "return await _connect(0, address)",
             ),
         ),
     ),
@@ -154,7 +165,7 @@ NETWORK_FIXES = (
         (
             Edit(
                 "shoal.discovery.dht.search:Search.seek_wait",
-                "if self.port is None or not self._nearest:",
+                "if self.port is None:",
                 "if True:",
             ),
         ),
@@ -164,7 +175,7 @@ NETWORK_FIXES = (
         "a claimed address is dialled once a minute",
         (
             Edit(
-                "shoal.core.limits:DialPace.introduced_at",
+                "shoal.core.dials:DialPace.introduced_at",
                 "return introduced[address] + INTRODUCTION_PERIOD",
                 "return now",
             ),
@@ -175,7 +186,7 @@ NETWORK_FIXES = (
         "64 dials wait for a peer",
         (
             Edit(
-                "shoal.core.limits:DialPace.begin_punch",
+                "shoal.core.dials:DialPace.begin_punch",
                 "if self._punches >= MAX_PUNCHES:",
                 "if False:",
             ),
@@ -186,7 +197,7 @@ NETWORK_FIXES = (
         "eight ports of a claimed host are dialled in a minute",
         (
             Edit(
-                "shoal.core.limits:DialPace.introduced_at",
+                "shoal.core.dials:DialPace.introduced_at",
                 "hosts[key] >= MAX_INTRODUCED_PORTS or ",
                 "",
             ),

@@ -23,6 +23,8 @@ class Site:
     """Ports of the NAT that lead to a host."""
     nats: list[Nat] = field(default_factory=list)
     """The NATs between its hosts and the internet, the nearest first."""
+    maps: str = ""
+    """As in the plan."""
 
     @property
     def keeps_ports(self) -> bool:
@@ -56,6 +58,19 @@ class Host:
         """Return the address that it has for other sites."""
         return self.site.public or self.addresses[0]
 
+    def number_of(self, port: int) -> int | None:
+        """Return the number by which the internet dials a port that is mapped."""
+        nats = self.site.nats
+        mapped = nats[0].mapped if len(nats) == 1 else {}
+        inner = Address(self.addresses[0], port)
+        return next((n for n, each in mapped.items() if each == inner), None)
+
+    def inner_port(self, address: Address) -> int:
+        """Return the port of this host that an address on the internet leads to."""
+        nats = self.site.nats
+        mapped = nats[0].mapped if nats and address.host == self.outside else {}
+        return mapped.get(address.port, address).port
+
     @property
     def is_global(self) -> bool:
         """Return True if it has addresses on the internet."""
@@ -77,7 +92,8 @@ def make_sites(plans: Sequence[SitePlan], rng: Random) -> list[Site]:
     carriers: dict[int, Nat] = {}
     sites = []
     for number, plan in enumerate(plans):
-        site = Site(f"site{number}", f"45.1.{number}.1" if plan.is_nat else "")
+        public = f"45.1.{number}.1" if plan.is_nat else ""
+        site = Site(f"site{number}", public, maps=plan.maps if plan.is_nat else "")
         if plan.is_nat and plan.carrier is None:
             site.nats.append(Nat(plan.nat, rng, site.public))
         elif plan.is_nat and plan.carrier is not None:

@@ -117,20 +117,27 @@ class SimMachine:
         return self.is_running and self.node is not None and not self.is_closed
 
     def can_dial(
-        self, other: "SimMachine", network: Network, port: int | None = None
+        self,
+        other: "SimMachine",
+        network: Network,
+        port: int | None = None,
+        *,
+        is_named: bool = False,
     ) -> bool:
         """Return True if one of the other's known addresses leads to it from here.
 
-        Without `port`, that is the port of its sealed shares.
+        Without `port`, that is the port of its sealed shares. Those that only know its
+        name do not know which number a router has for that (`is_named`).
         """
         if other.port is None:
             return False
         port = port or other.port.port
         is_near = other.host.site is self.host.site
         hosts = other.host.addresses if is_near else [other.host.outside]
-        return any(
-            network.find(self.host, Address(host, port)) is other.host for host in hosts
-        )
+        number = None if is_near or is_named else other.host.number_of(port)
+        ports = [port] if number is None else [port, number]
+        known = [Address(host, each) for host in hosts for each in ports]
+        return any(network.find(self.host, each) is other.host for each in known)
 
     def stored(self, share: Share) -> set[int]:
         """Return the chunks of a share that its node has now."""
@@ -300,6 +307,7 @@ class SimMachine:
         vars(resources)["home"] = self.root / "home"
         self.port = SimPort(self._network, self.host, process, self._choose_port())
         node._registry._port = self.port
+        resources.networks.map_port(self.port.port)
         resources.own(self.port.aclose)
         for share in self.shares:
             process.spawn(self._share(node, share), f"{self.name} share")

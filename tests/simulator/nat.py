@@ -36,6 +36,8 @@ class Nat:
         self.host = host
         self.forwards: dict[int, list[str]] = {}
         """Ports that are always open, and the addresses of the host behind each."""
+        self.mapped: dict[int, Address] = {}
+        """Ports that nodes have had mapped, and where each leads."""
         self._rng = rng
         self._out: dict[tuple[Address, Address], _Flow] = {}  # by inner and remote
         self._in: dict[tuple[Address, Address], _Flow] = {}  # by outer and remote
@@ -51,11 +53,31 @@ class Nat:
         flow.until = now + FLOW_TIME
         return flow.outer
 
+    def map(self, inner: Address, *, keeps_port: bool) -> Address:
+        """Let everyone in to a port; return where the internet reaches it.
+
+        That is the same port only if that `keeps_port` and it is free.
+        """
+        for number, mapped in self.mapped.items():
+            if mapped == inner:
+                return Address(self.host, number)
+        number = inner.port if keeps_port else self._draw_port()
+        while number in self.mapped or number in self.forwards:
+            number = self._draw_port()
+        self.mapped[number] = inner
+        return Address(self.host, number)
+
+    def unmap(self, inner: Address) -> None:
+        """End the mapping of a port."""
+        self.mapped = {n: each for n, each in self.mapped.items() if each != inner}
+
     def let_in(self, remote: Address, outer: Address, now: float) -> Address | None:
         """Return where a packet of `remote` to `outer` leads; None if it is dropped."""
         flow = self._in.get((outer, remote))
         if flow is not None and flow.until >= now:
             return flow.inner
+        if outer.port in self.mapped:
+            return self.mapped[outer.port]
         hosts = self.forwards.get(outer.port)
         return None if hosts is None else Address(hosts[0], outer.port)
 

@@ -121,6 +121,8 @@ class Network:
         """All open connections."""
         self.loss = 0.0
         """The part of all attempts to connect that get no answer."""
+        self.mappings = 0
+        """How often a router has mapped a port, or ended that."""
         self.dials: dict[tuple[str, str, bytes], int] = {}
         """How often one host dialled another with success, by share."""
         self._loop = loop
@@ -205,6 +207,11 @@ class Network:
                 return other if self.lets_in(host, other) else None
             site = other.site
             if site.public == address.host and not is_near:
+                mapped = site.nats[0].mapped.get(address.port)
+                if mapped is not None and len(site.nats) == 1:
+                    if mapped.host in other.addresses and self.lets_in(host, other):
+                        return other
+                    continue
                 forwarded = site.forwards.get(address.port)
                 if forwarded is not None and self.lets_in(host, forwarded):
                     return forwarded

@@ -129,7 +129,7 @@ async def dial_open(
         await asyncio.sleep(within)
         raise PeerTimeoutError(f"{address} did not answer in {within:g} s")
     await asyncio.sleep(2 * (host.latency + target.latency))
-    server = target.listening.get(address.port)
+    server = target.listening.get(target.inner_port(address))
     if not isinstance(server, Answering):
         # The port of sealed shares accepts, and hangs up at the first message.
         raise PeerError(f"{address} cannot be reached: Connection refused")

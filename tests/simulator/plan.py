@@ -45,6 +45,8 @@ class SitePlan:
     """The kind of the NAT."""
     carrier: int | None = None
     """The carrier whose NAT is between this one and the internet."""
+    maps: str = ""
+    """`same` or `other` if the router maps ports, to the same number or another one."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Reach:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
+        self._mappings = 0
 
     def on_event(self) -> None:
         """Note that something was done to the world."""
@@ -46,6 +47,9 @@ class Reach:
 
     def can_meet(self, one: SimMachine, other: SimMachine) -> bool:
         """Return True if either node finds the other and can dial it."""
+        if self._mappings != self._world.network.mappings:
+            self._mappings = self._world.network.mappings
+            self._meetings.clear()
         key = (one.port, other.port)
         found = self._meetings.get(key)
         if found is None:
@@ -87,7 +91,9 @@ class Reach:
         if other.port is None or network.is_cut(one.host, other.host):
             return False
         if one.spec.finds == "named" and one.spec.number:
-            return other.spec.number == 0 and one.can_dial(other, network, port)
+            return other.spec.number == 0 and one.can_dial(
+                other, network, port, is_named=True
+            )
         if other.spec.finds == "named" and other.spec.number:
             return False
         return one.can_dial(other, network, port)

@@ -67,3 +67,18 @@ def test_a_packet_passes_a_nat_behind_a_nat_only_as_an_answer() -> None:
     assert let_out(inside, INNER, PEER, hosts, 0.0) == target
     assert let_in(outside, PEER, target, hosts, 1.0) == (inside, INNER)
     assert let_in(inside, INNER, target, hosts, 1.0) is None
+
+
+@pytest.mark.parametrize("keeps_port", [True, False])
+def test_a_mapped_port_lets_everyone_in_until_it_is_unmapped(
+    *, keeps_port: bool
+) -> None:
+    nat = make_nat(SYMMETRIC)
+    outer = nat.map(INNER, keeps_port=keeps_port)
+    assert (outer.port == INNER.port) is keeps_port
+    assert nat.map(INNER, keeps_port=keeps_port) == outer
+    other = nat.map(Address("192.168.0.11", INNER.port), keeps_port=keeps_port)
+    assert other.port not in (outer.port, INNER.port)
+    assert nat.let_in(OTHER, outer, 0.0) == INNER
+    nat.unmap(INNER)
+    assert nat.let_in(OTHER, outer, 0.0) is None

@@ -47,7 +47,7 @@ def test_a_fix_is_out_until_it_is_put_back() -> None:
 
 
 def test_a_fix_whose_code_has_changed_is_refused() -> None:
-    function = "shoal.core.report.stall:StallTimer.on_check"
+    function = "shoal.core.report.stall_timer:StallTimer.on_check"
     edits = (Edit(function, "if gap >", "if not gap >"), Edit(function, "none", ""))
     with pytest.raises(StaleEditError, match=r"'none' 0 times"):
         take_out(Fix("x", "", edits))

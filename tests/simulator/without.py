@@ -68,7 +68,10 @@ def take_out(fix: Fix) -> Callable[[], None]:
 def _find(path: str) -> FunctionType:
     """Return a function of shoal; that of a property or a decorated one, too."""
     module, _, names = path.partition(":")
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise StaleEditError(f"{module} does not exist any more") from error
     for name in names.split("."):
         found = inspect.getattr_static(found, name, None)
     if isinstance(found, property):

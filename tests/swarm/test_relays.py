@@ -7,7 +7,7 @@ from random import Random
 
 from shoal.core.names.address import Address
 from shoal.core.report.events import Notice, PeerJoined
-from shoal.core.wire.sealed_messages import Hello, Peers
+from shoal.core.wire.sealed_messages import Hello, Meeting, Peers
 from shoal.errors import PeerError, RelayError
 from shoal.swarm.relays import REST, Meet, Relays
 from shoal.transport.sealed.proven import Factory, ProvenPeer
@@ -239,4 +239,23 @@ async def test_a_relay_is_left_once_the_same_node_sends_chunks_directly() -> Non
             await net.until(lambda: relayed(getter) == 0)
             assert not fetching.done()
             assert [peer.address for peer in getter.swarm.peers] == [seed.address]
+            await fetching
+
+
+@virtual_time
+async def test_two_at_a_relay_leave_it_when_a_common_peer_has_them_meet() -> None:
+    relay, outside = MemoryRelay(), Address("8.8.2.2", 5000)
+    async with memory_net() as net:
+        seed = source(net, limit_up=40_000.0).begin()
+        getter = net.join(MANIFEST.id).begin()
+        async with at_relay(relay, seed, getter):
+            fetching = asyncio.create_task(fetch(getter))
+            await net.until(lambda: relayed(getter) == 1)
+            net.accepts[outside] = seed.swarm.accept
+            net._node_ids[outside] = seed.node_id
+            common = talk_to(net, getter, "8.8.1.1", b"c" * 16).send(Hello(0))
+            common.send(Meeting(outside.host, [outside.port], 0))
+            await net.until(lambda: relayed(getter) == 0)
+            assert not fetching.done()
+            assert outside in {peer.dialled for peer in getter.swarm.peers}
             await fetching

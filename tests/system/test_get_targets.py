@@ -105,7 +105,7 @@ def test_arguments_that_make_no_sense_are_refused(folder: Shared) -> None:
         (("nowhere",), 3, "There is no 'nowhere' in the share"),
         (("sub/",), 2, "'sub' is a folder of the share; name one of its files"),
         (("a", "b"), 2, "b is one argument too many"),
-        (("a", "--include", "b"), 2, "leave out --include and --exclude"),
+        (("a", "--include", "b"), 2, "names one file; leave out --include"),
         (("-i", "links"), 2, "leave out LINK"),
     ):
         ended = folder.do("get", *words)

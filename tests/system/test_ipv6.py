@@ -82,24 +82,18 @@ def shared(
         yield source, link_of(program)
 
 
-@pytest.mark.parametrize("has_zone", [False, True])
+@pytest.mark.parametrize("zone", ["", "%v0"])
+@pytest.mark.parametrize("is_hint", [False, True])
 def test_a_peer_is_named_by_its_ipv6_address(
-    machines: list[Namespace], shared: tuple[Path, str], has_zone: bool
+    machines: list[Namespace], shared: tuple[Path, str], is_hint: bool, zone: str
 ) -> None:
     source, link = shared
-    host = f"{link_local(machines[0])}%v0" if has_zone else f"{PREFIX}1"
-    words = (link, "--peer", f"[{host}]:4001", "--force")
-    fetches(machines[1], source, *words, env=PEERS_ONLY)
-
-
-@pytest.mark.parametrize("has_zone", [False, True])
-def test_the_hint_in_a_link_may_be_an_ipv6_address(
-    machines: list[Namespace], shared: tuple[Path, str], has_zone: bool
-) -> None:
-    source, link = shared
-    host = f"{link_local(machines[0])}%25v0" if has_zone else f"{PREFIX}1"
-    words = (f"{link}?peer=[{host}]:4001", "--force")
-    fetches(machines[1], source, *words, env=PEERS_ONLY)
+    host = link_local(machines[0]) + zone if zone else f"{PREFIX}1"
+    if is_hint:
+        words = [f"{link}?peer=[{host.replace('%', '%25')}]:4001"]
+    else:
+        words = [link, "--peer", f"[{host}]:4001"]
+    fetches(machines[1], source, *words, "--force", env=PEERS_ONLY)
 
 
 def test_machines_without_ipv4_find_each_other_on_the_lan(
@@ -107,6 +101,22 @@ def test_machines_without_ipv4_find_each_other_on_the_lan(
 ) -> None:
     source, link = shared
     fetches(machines[1], source, link, "--force", env=ON_THE_LAN)
+
+
+@pytest.mark.parametrize("restricted", [(0,), (1,), (0, 1)], ids=str)
+def test_a_machine_that_may_use_one_ipv6_address_is_on_the_lan(
+    machines: list[Namespace], make_file: MakeFile, restricted: tuple[int, ...]
+) -> None:
+    """That address is not its link-local one, and the other machine uses all."""
+    source = make_file(1 << 20, 3)
+    sharer, getter = (
+        ON_THE_LAN | {"SHOAL_INTERFACES": f"{PREFIX}{number + 1}"}
+        if number in restricted
+        else ON_THE_LAN
+        for number in range(2)
+    )
+    with sharing(machines[0], source, "--port", 4003, env=sharer) as program:
+        fetches(machines[1], source, link_of(program), env=getter)
 
 
 def test_an_open_channel_is_found_by_ipv6(

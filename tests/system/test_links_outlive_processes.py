@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,18 +123,24 @@ def test_sharing_a_copy_again_prints_the_same_link(
         assert again == link
 
 
+def begin_and_kill(machine: Machine, path: Path, is_enough: Callable[[], bool]) -> str:
+    """Download a file until `is_enough`, then kill both programs; return the link."""
+    slow = ("--chunk-size", CHUNK, "--limit-up", "400K")
+    program, link, peer = share(Machine(machine.folder.parent / "source"), path, *slow)
+    with program, machine.get(link, "--peer", peer) as getting:
+        while not is_enough():
+            time.sleep(0.02)
+        getting.kill()
+        program.kill()
+    return link
+
+
 def test_an_unfinished_download_resumes_from_an_origin_after_kill_9(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     path = make_file(40 * CHUNK, 4)
-    source, machine = Machine(tmp_path / "source"), Machine(tmp_path / "machine")
-    slow = ("--chunk-size", CHUNK, "--limit-up", "400K")
-    program, link, peer = share(source, path, *slow)
-    with program, machine.get(link, "--peer", peer) as getting:
-        while len(machine.chunks) < 3:
-            time.sleep(0.02)
-        getting.kill()
-        program.kill()
+    machine = Machine(tmp_path / "machine")
+    link = begin_and_kill(machine, path, lambda: len(machine.chunks) >= 3)
     with web_origin_beside({"data": path.read_bytes()}) as web:
         words = ("get", link, "-o", machine.copy, "--origin", f"{web.url}data")
         ended = machine.finish(*words)
@@ -224,13 +231,8 @@ def test_clean_finds_an_unfinished_download_that_was_forgotten(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     path = make_file(40 * CHUNK, 9)
-    source, machine = Machine(tmp_path / "source"), Machine(tmp_path / "machine")
-    slow = ("--chunk-size", CHUNK, "--limit-up", "400K")
-    program, link, peer = share(source, path, *slow)
-    with program, machine.get(link, "--peer", peer) as getting:
-        while not machine.chunks or not listed(machine):
-            time.sleep(0.02)
-        getting.kill()
+    machine = Machine(tmp_path / "machine")
+    begin_and_kill(machine, path, lambda: bool(machine.chunks and listed(machine)))
     ended = machine.finish("forget", machine.copy)
     assert ended.code == 0
     assert "remain until shoal clean --remove" in ended.stderr

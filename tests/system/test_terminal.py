@@ -84,7 +84,7 @@ def test_a_message_is_written_above_the_line(shared: Shared, tmp_path: Path) -> 
     with Terminal("shoal", *words, columns=120, cwd=tmp_path) as terminal:
         terminal.wait_screen(FITTED[120])
         assert re.fullmatch(
-            r"Connected to 127.0.0.1:\d+ \(peer\)\.", terminal.screen[0]
+            r"Connected to 127.0.0.1:\d+ \(peer, direct\)\.", terminal.screen[0]
         )
         assert len(terminal.screen) == 2
 

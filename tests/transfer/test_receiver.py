@@ -1,6 +1,6 @@
 """How many bytes are read for one peer at a time, on a fake clock."""
 
-from shoal.core.limits import RateLimit
+from shoal.core.rate_limit import RateLimit
 from shoal.core.send_budget import LARGE_PART, SMALL_PART, SendBudget
 from shoal.transfer.receiver import UploadRoom
 

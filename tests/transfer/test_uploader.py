@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.rate_limit import RateLimit
 from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import StoreError

@@ -26,6 +26,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.report.stall import DownloadState
+from shoal.core.report.status import path_of
 from shoal.core.session.events import ChunkReceived, Event, InfoReceived
 from shoal.core.wire.handshake import Offer
 from shoal.errors import (
@@ -137,7 +138,8 @@ class ChannelDownloader(Watcher[Server]):
     def on_server_ready(self, server: Server) -> None:
         """Try the sizes in a handshake; request those of a named channel."""
         self._verified[server] = 0
-        self._on_event(PeerJoined(server.address, server.source))
+        path = path_of(server.source, server.address.host)
+        self._on_event(PeerJoined(server.address, server.source, path))
         if server.offer is None:
             server.request_info()
             self._asked[server] = self._loop.time()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import click
 
 from shoal.cli.options import (
-    EVERYWHERE,
     options_behind_command,
     settle_counts,
     unknown_option,
@@ -111,9 +110,9 @@ class _Commands(click.Group):
 
             found += [
                 CompletionItem(name, help=each.help)
-                for each in EVERYWHERE
-                for name in each.opts
-                if name.startswith(incomplete)
+                for each in OPTIONS
+                for name in (each.flag, each.short)
+                if each.commands and name.startswith(incomplete)
             ]
         return found
 

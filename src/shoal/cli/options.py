@@ -69,7 +69,7 @@ def _make(option: Option) -> click.Option:
 
 
 EVERYWHERE = [_make(option) for option in OPTIONS if option.commands == EVERY]
-"""The options of every command, also accepted before the command's name."""
+"""The options of every command."""
 
 
 class Command(click.Command):

@@ -203,12 +203,13 @@ class Reporter:
     def _on_peer(self, event: PeerJoined | PeerComplete | PeerLeft) -> None:
         address = str(event.address)
         match event:
-            case PeerJoined(source=source):
+            case PeerJoined(source=source, path=path):
                 self._output.event(
-                    "peer", address=address, source=source, state="joined"
+                    "peer", address=address, source=source, path=path, state="joined"
                 )
                 if self._output.is_verbose:
-                    self._output.say(f"Connected to {address} ({source}).")
+                    how = source if source == path else f"{source}, {path}"
+                    self._output.say(f"Connected to {address} ({how}).")
             case PeerComplete(number=number, has=has, uploaded=uploaded):
                 self._output.event(
                     "peer",

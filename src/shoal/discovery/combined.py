@@ -51,7 +51,7 @@ class Networks:
         self._to_map: set[int] = set()
         self._map_timer: asyncio.TimerHandle | None = None
         self._mapper: Mapper | None = None
-        self._mapped: dict[int, PortMapping] = {}
+        self._mapped: dict[tuple[int, bool], PortMapping] = {}  # by port, and if IPv6
         self._open: list[Discovery] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ports: list[tuple[ListenOn, HangUp]] = []
@@ -138,10 +138,21 @@ class Networks:
     def outside_port(self, port: int) -> int:
         """Return the number that our TCP port has on the internet, as far as is known.
 
-        If the router has not mapped it, that is what peers see.
+        If the router has not mapped it, or another router is between that one and the
+        internet, that is what peers see.
         """
-        mapping = self._mapped.get(port)
-        return self.outside.port(port) if mapping is None else mapping.outside.port
+        mapping = self._mapped.get((port, False))
+        if mapping is None or not mapping.is_global:
+            return self.outside.port(port)
+        return mapping.outside.port
+
+    def is_own(self, address: Address, port: int) -> bool:
+        """Return True if our TCP port has this address on the internet.
+
+        The DHT returns it as that of a peer. Behind most NATs it cannot be dialled.
+        """
+        host = self.outside.host
+        return host == address.host and address.port == self.outside_port(port)
 
     def on_seen(self, peer: str, seen: Address, port: int) -> None:
         """Note the address at which a peer sees our TCP port."""
@@ -205,9 +216,10 @@ class Networks:
 
     def _on_mapping(self) -> None:
         """Announce a port by the number that it has on the internet now."""
-        before, self._mapped = self._mapped, {each.port: each for each in self.mappings}
-        for port, mapping in self._mapped.items():
-            if before.get(port) != mapping:
+        before = self._mapped
+        self._mapped = {(each.port, each.is_ipv6): each for each in self.mappings}
+        for key, mapping in self._mapped.items():
+            if before.get(key) != mapping:
                 self._on_mapped(mapping)
         if _moved(before) != _moved(self._mapped):
             self._announce_again(self.hosts())
@@ -237,10 +249,13 @@ class Networks:
         return networks
 
 
-def _moved(mapped: dict[int, PortMapping]) -> dict[int, int]:
+def _moved(mapped: dict[tuple[int, bool], PortMapping]) -> dict[int, int]:
     """Return the ports that have another number on the internet, with that."""
-    outside = {port: mapping.outside.port for port, mapping in mapped.items()}
-    return {port: number for port, number in outside.items() if port != number}
+    return {
+        port: mapping.outside.port
+        for (port, is_ipv6), mapping in mapped.items()
+        if not is_ipv6 and port != mapping.outside.port
+    }
 
 
 async def _named(

@@ -18,7 +18,13 @@ from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from shoal.discovery.dht.dual import usable_hosts
 from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
 from shoal.discovery.lan.packets import encode_query
-from shoal.discovery.lan.sockets import MDNS_PORT, group_of, has_group, open_socket
+from shoal.discovery.lan.sockets import (
+    MDNS_PORT,
+    group_of,
+    lan_interfaces,
+    open_sender,
+    open_socket,
+)
 from shoal.discovery.udp import UdpClient
 from shoal.doctor.finding import Finding, failed, note, ok
 from shoal.errors import PeerError, ProtocolError, ShoalError, first_error
@@ -86,7 +92,16 @@ async def check_router(settings: Settings) -> list[Finding]:
     try:
         networks.map_port(next(iter(sockets.values())).getsockname()[1])
         problem = await networks.until_mapped()
-        return [judge_mapping(networks.mappings, problem)]
+        mapped = networks.mappings
+        findings = [
+            ok("router", f"By IPv6 it lets peers dial {each.outside} ({each.method}).")
+            for each in mapped
+            if each.is_ipv6
+        ]
+        ipv4 = [each for each in mapped if not each.is_ipv6]
+        if ipv4 or problem or not findings:
+            findings.insert(0, judge_mapping(ipv4, problem))
+        return findings
     finally:
         for each in sockets.values():
             each.close()
@@ -208,7 +223,7 @@ async def check_multicast(settings: Settings) -> list[Finding]:
         return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
         found = list_interfaces(settings.interfaces)
-        interfaces = [each for each in found if has_group(each)]
+        interfaces = lan_interfaces(found)
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
     tried = await asyncio.gather(*map(_send_and_receive, interfaces))
@@ -250,11 +265,12 @@ async def _send_and_receive(interface: Interface) -> tuple[int, str]:
     """Return the port on which our own packet came back; 0 if none, and the reason."""
     loop = asyncio.get_running_loop()
     packet = encode_query(os.urandom(TOPIC_SIZE))
+    address, name = interface.address, interface.name
     try:
-        sock, port = open_socket(interface.address)
-        with closing(sock):
+        sock, port = open_socket(address, name)
+        with closing(sock), closing(open_sender(address, name, port) or sock) as sender:
             # Not the loop's `sock_sendto`, which not every loop has.
-            sock.sendto(packet, name_of(group_of(interface.address), port))
+            sender.sendto(packet, name_of(group_of(address, name), port))
             async with asyncio.timeout(LOOPBACK_TIME):
                 while await loop.sock_recv(sock, 2048) != packet:
                     pass  # another program's

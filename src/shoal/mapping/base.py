@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from shoal.core.names.address import Address
 from shoal.errors import RouterError
+from shoal.net.socket_names import family_of
 
 __all__ = ["LIFETIME", "Mapped", "Method", "check_mapped"]
 
@@ -41,7 +42,7 @@ class Method(Protocol):
 def check_mapped(host: str, port: int, lifetime: float) -> Mapped:
     """Return a mapping as a router describes it; raises `RouterError` if impossible."""
     try:
-        socket.inet_pton(socket.AF_INET, host)
+        socket.inet_pton(family_of(host), host)
     except (OSError, ValueError):
         raise RouterError("it names an invalid address") from None
     if not 1 <= port <= 65535:

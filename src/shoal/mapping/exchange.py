@@ -12,6 +12,7 @@ from shoal.errors import ProtocolError, RouterError
 from shoal.mapping.responses import HttpResponse, parse_response
 from shoal.mapping.upnp import Url
 from shoal.net.gateway import Gateway
+from shoal.net.socket_names import host_of
 
 __all__ = ["ask", "request_http", "search"]
 
@@ -34,9 +35,9 @@ class _Answers(asyncio.DatagramProtocol, Generic[T]):
         self._router = router
         self._read = read
 
-    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Keep an answer of the router."""
-        if addr[0] == self._router and not self.first.done():
+        if host_of(addr) == self._router and not self.first.done():
             try:
                 self.first.set_result(self._read(data))
             except ProtocolError:

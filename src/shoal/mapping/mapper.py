@@ -1,14 +1,16 @@
 """Have ports of this node mapped by the router, in the background.
 
 `Keeper` keeps one port mapped: it finds the router, maps, renews, and starts again.
-`Mapper` owns a `Keeper` and its task for each port. Nothing waits for it. A router that
-answers nonsense, late or never costs a few packets every hour.
+`Mapper` owns a `Keeper` and its task for each port, and another one for IPv6, by which
+the firewall of the router lets connections to the port in. Nothing waits for it. A
+router that answers nonsense, late or never costs a few packets every hour.
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.status import PortMapping
@@ -181,7 +183,7 @@ class Mapper:
         self._interfaces = interfaces
         self._multicasts = multicasts
         self._on_change = on_change
-        self._keepers: dict[int, Keeper] = {}
+        self._keepers: dict[tuple[int, bool], Keeper] = {}  # by port, and if of IPv6
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -191,22 +193,29 @@ class Mapper:
 
     @property
     def problem(self) -> str | None:
-        """Return why a port is not mapped, as a sentence; None if all are."""
-        problems = (each.problem for each in self._keepers.values())
-        return next((each for each in problems if each), None)
+        """Return why a port is not mapped, as a sentence; None if all are.
+
+        By IPv6, most machines need no router that maps ports, or have none.
+        """
+        for (port, is_ipv6), keeper in self._keepers.items():
+            other = self._keepers[port, not is_ipv6]
+            if not is_ipv6 and keeper.problem and other.mapping is None:
+                return keeper.problem
+        return None
 
     def add(self, port: int) -> None:
         """Map a TCP port of this machine from now on; idempotent."""
-        if port in self._keepers or len(self._keepers) >= MAX_PORTS:
+        if (port, False) in self._keepers or len(self._keepers) >= 2 * MAX_PORTS:
             return
-        keeper = self._keepers[port] = Keeper(
-            port,
-            find=self._find,
-            multicasts=self._multicasts,
-            on_change=self._on_change,
-        )
-        task = asyncio.create_task(keeper.run(), name=f"mapping of port {port}")
-        self._tasks.append(task)
+        for is_ipv6 in (False, True):
+            keeper = self._keepers[port, is_ipv6] = Keeper(
+                port,
+                find=partial(self._find, is_ipv6=is_ipv6),
+                multicasts=self._multicasts,
+                on_change=self._on_change,
+            )
+            task = asyncio.create_task(keeper.run(), name=f"mapping of port {port}")
+            self._tasks.append(task)
 
     def restart(self) -> None:
         """Ask the router again: addresses have changed, or this machine was asleep."""
@@ -234,9 +243,14 @@ class Mapper:
             if not task.cancelled():
                 task.result()
 
-    def _find(self) -> Gateway | None:
-        """Return the router; None if it has no private address to translate."""
-        gateway = find_gateway(self._interfaces)
-        if gateway is None or scope_of(gateway.local) is not Scope.PRIVATE:
+    def _find(self, *, is_ipv6: bool) -> Gateway | None:
+        """Return the router.
+
+        None if we have no private IPv4 address that it translates, or no global IPv6
+        address.
+        """
+        gateway = find_gateway(self._interfaces, is_ipv6=is_ipv6)
+        needed = Scope.GLOBAL if is_ipv6 else Scope.PRIVATE
+        if gateway is None or scope_of(gateway.local) is not needed:
             return None
         return gateway

@@ -70,6 +70,10 @@ class Pcp:
     async def map(self, port: int, wanted: int) -> Mapped:
         """Map a port, or renew its mapping."""
         answer = await self._ask(port, wanted, LIFETIME)
+        if (":" in answer.host) != (":" in self._gateway.local):
+            raise RouterError("it names an address of another kind")
+        if ":" in answer.host and answer.outside != port:
+            raise RouterError("it lets connections to another port in only")
         return check_mapped(answer.host, answer.outside, answer.lifetime)
 
     async def unmap(self, port: int, outside: int) -> None:
@@ -236,7 +240,13 @@ GRACE = 1.0  # seconds from the start in which a better protocol may still answe
 def searches_of(
     gateway: Gateway, nonce: bytes, *, multicasts: bool
 ) -> dict[str, Coroutine[None, None, Method]]:
-    """Return a search for each protocol, the preferred one first."""
+    """Return a search for each protocol, the preferred one first.
+
+    Of IPv6, that is PCP only: NAT-PMP has no IPv6, and routers accept a request by UPnP
+    only at an HTTP server with an IPv6 address.
+    """
+    if ":" in gateway.address:
+        return {"PCP": find_pcp(gateway, nonce)}
     return {
         "PCP": find_pcp(gateway, nonce),
         "NAT-PMP": find_natpmp(gateway),

@@ -1,8 +1,9 @@
 """The packets of PCP (RFC 6887) and NAT-PMP (RFC 6886); pure.
 
 Both are sent to UDP port 5351 of the router, and their first byte is the version: 2 for
-PCP, 0 for NAT-PMP. Only a TCP port over IPv4 can be mapped. What a router sends is
-refused unless it has exactly the form of an answer to a request of ours.
+PCP, 0 for NAT-PMP. Only a TCP port can be mapped. By PCP, a router also lets
+connections to an IPv6 address of ours in, which it does not translate. What a router
+sends is refused unless it has exactly the form of an answer to a request of ours.
 """
 
 import socket
@@ -75,7 +76,7 @@ class PcpAnswer(NamedTuple):
     outside: int = 0
     """The port of the router."""
     host: str = ""
-    """The router's address on the internet, dotted IPv4."""
+    """Where the internet reaches the port: the router's address, or our own of IPv6."""
 
 
 class NatPmpAnswer(NamedTuple):
@@ -94,7 +95,7 @@ class NatPmpAnswer(NamedTuple):
 def pcp_announce_request(client: str) -> bytes:
     """Return a request that only shows whether PCP is spoken (RFC 6887 section 14.1).
 
-    `client` is our own IPv4 address.
+    `client` is our own address.
     """
     return _PCP_REQUEST.pack(_PCP, _ANNOUNCE, 0, _to_pcp(client))
 
@@ -107,7 +108,8 @@ def pcp_map_request(
     `lifetime` is in seconds; 0 removes the mapping (RFC 6887 sections 11.1 and 15).
     """
     head = _PCP_REQUEST.pack(_PCP, _MAP, lifetime, _to_pcp(client))
-    return head + _PCP_MAP.pack(nonce, _TCP, inside, outside, _to_pcp("0.0.0.0"))
+    any_host = _to_pcp("::" if ":" in client else "0.0.0.0")
+    return head + _PCP_MAP.pack(nonce, _TCP, inside, outside, any_host)
 
 
 def parse_pcp(data: bytes) -> PcpAnswer | None:
@@ -129,10 +131,12 @@ def parse_pcp(data: bytes) -> PcpAnswer | None:
         raise ProtocolError("an answer of PCP to another request")
     body = _PCP_MAP.unpack_from(data, _PCP_RESPONSE.size)
     nonce, protocol, inside, outside, address = body
-    # An error has the bytes of the request in place of the address.
-    if protocol != _TCP or not address.startswith(_MAPPED):
+    if protocol != _TCP:
         raise ProtocolError("an answer of PCP for another protocol")
-    host = socket.inet_ntoa(address[len(_MAPPED) :])
+    # An error has the bytes of the request in place of the address.
+    host = socket.inet_ntop(socket.AF_INET6, address)
+    if address.startswith(_MAPPED):
+        host = socket.inet_ntoa(address[len(_MAPPED) :])
     problem = _PCP_PROBLEMS.get(result, _unknown(result)) if result else ""
     return PcpAnswer(lifetime, problem, nonce, inside, outside, host)
 
@@ -172,4 +176,6 @@ def _unknown(result: int) -> str:
 
 
 def _to_pcp(address: str) -> bytes:
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
     return _MAPPED + socket.inet_aton(address)

@@ -17,7 +17,7 @@ from shoal.core.names.address import Address, named_address
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.peerbook import SWARM
 from shoal.core.places import MAX_CONNECTIONS, Owner, most_crowded, places_of
-from shoal.core.report.status import RELAYED, path_of
+from shoal.core.report.status import RELAYED
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import Meeting
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
@@ -206,14 +206,12 @@ class Connections:
                 client = None if proven.is_server else dialled
                 self._keep_one(other, proven.address.host, client)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
-        is_mapped = bool(self._resources.networks.mappings)
         self.peers[connection] = Peer(
             connection,
-            proven.node_id,
+            proven,
             dialled=dialled,
-            is_client=dialled is not None and not proven.is_server,
             source=source,
-            path=path_of(source, proven.address.host, is_mapped=is_mapped),
+            mappings=self._resources.networks.mappings,
             counters=self._resources.counters,
         )
         return connection
@@ -324,7 +322,8 @@ class Connections:
 
     def is_banned(self, peer: Peer) -> bool:
         """Return True if we dialled a peer at the address of a liar."""
-        return peer.dialled is not None and self._dialler.is_banned(peer.dialled)
+        address, bans = peer.dialled, self._dialler.bans
+        return address is not None and bans.is_banned(address, self._loop.time())
 
     def may_try(self, peer: Peer) -> bool:
         """Return True if chunks and pages may be requested from one more peer.

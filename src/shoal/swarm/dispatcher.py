@@ -318,7 +318,7 @@ class Dispatcher:
         if is_first:
             peer.is_greeted = True
             note_seen(peer, hello, self._port, self._networks)
-            self._on_event(PeerJoined(peer.address, peer.source))
+            self._on_event(PeerJoined(peer.address, peer.source, peer.path))
             self.connections.on_greeted(peer)
             introduce(peer, self.connections)
         if hello.root is None or hello.bitfield is None:

@@ -24,8 +24,7 @@ from shoal.origin.parts import (
     OriginReader,
     parts_of,
 )
-from shoal.origin.source import Origin
-from shoal.swarm.origin_state import OriginState
+from shoal.origin.source import Origin, OriginState
 from shoal.swarm.peer import Peer
 from shoal.transfer.download import Download
 

@@ -15,7 +15,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
-from shoal.core.report.status import RELAYED, PeerStatus
+from shoal.core.report.status import RELAYED, PeerStatus, PortMapping, path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -33,6 +33,7 @@ from shoal.core.wire.sealed_messages import (
 )
 from shoal.errors import PeerError, ProtocolError
 from shoal.transport.connection import Connection
+from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = ["Peer"]
 
@@ -81,29 +82,30 @@ class Peer:
     def __init__(
         self,
         connection: Connection[SealedSession],
-        node_id: bytes,
+        proven: ProvenPeer,
         *,
         dialled: Address | None,
-        is_client: bool,
         source: str,
-        path: str,
+        mappings: Iterable[PortMapping],
         counters: Counters,
     ) -> None:
         """Start with a peer that has proven the id.
 
-        `counters` are the node's; they add up the bytes sent and received by `path`.
+        `mappings` are the ports that the router maps. `counters` are the node's; they
+        add up the bytes sent and received by `path`.
         """
         self.connection = connection
-        self.node_id = node_id
+        self.node_id = proven.node_id
         """16 bytes: a claim, which any holder of the link can copy."""
         self.dialled = dialled
         """The address that we dialled; None if the peer dialled us."""
-        self.is_client = is_client
+        self.is_client = dialled is not None and not proven.is_server
         """Whether we are the client, and so the end that may close a duplicate."""
         self.source = source
         """The network that reported its address."""
-        self.path = path
-        """How it was found: one of `PATHS`."""
+        host, is_crossed = proven.address.host, proven.is_crossed
+        self.path = path_of(source, host, mappings=mappings, is_crossed=is_crossed)
+        """How it is reached: one of `PATHS`."""
         self.wrong: set[int] = set()
         """Chunks from this peer that did not verify."""
         self._received = 0  # bytes in these
@@ -119,7 +121,7 @@ class Peer:
         as long as any message arrives from it.
         """
         # The end that sends cannot know which chunks come too late, and both ends must
-        # agree on which of two connections is of use.
+        # agree on which of two connections has been used.
         sent = self.connection.last_heard if self.has_sent_chunk else -inf
         return max(self.connection.last_upload, sent)
 
@@ -254,7 +256,9 @@ class Peer:
                 first + number > self.have.size
                 or len(indexes) + number > MAX_ORIGIN_FETCHES
             ):
-                raise ProtocolError("chunks pulled that do not exist, or too many")
+                raise ProtocolError(
+                    "chunks of an origin that do not exist, or too many"
+                )
             indexes.extend(range(first, first + number))
         return indexes
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Protocol, TypeAlias
 
-from shoal.core.limits import RateLimit
+from shoal.core.rate_limit import RateLimit
 from shoal.core.send_budget import SendBudget, Sending
 from shoal.storage.store import Span
 from shoal.transfer.store_reader import Read, Requests

@@ -53,6 +53,8 @@ def test_two_that_dial_each_other_are_client_and_server(size: int) -> None:
     at_client, at_server = exchange(client, server, size)
     assert client.is_client
     assert not server.is_client
+    assert client.has_crossed
+    assert server.has_crossed
     assert {at_client.node_id, at_server.node_id} == {ONE_ID, OTHER_ID}
     assert at_client.node_id != at_server.node_id
     for near, far in ((at_client, at_server), (at_server, at_client)):
@@ -72,6 +74,7 @@ def test_one_that_dials_a_listening_server_is_the_client(size: int) -> None:
         reply, greeted = client.receive(bytes(answer[:taken]))
         del answer[:taken]
     assert greeted is not None
+    assert not client.has_crossed
     assert greeted.node_id == OTHER_ID
     assert server.finish(reply).node_id == ONE_ID
 

@@ -5,10 +5,9 @@ from random import Random
 import pytest
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule import counted as module
-from shoal.core.schedule.counted import CountedBuckets
+from shoal.core.schedule import rarest as module
 from shoal.core.schedule.picker import ChunkPicker
-from shoal.core.schedule.rarest import RarestFirst
+from shoal.core.schedule.rarest import CountedBuckets, RarestFirst
 
 COUNT = 1000  # chunks
 SLICE = 16  # bytes

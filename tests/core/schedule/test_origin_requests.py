@@ -2,6 +2,7 @@
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.schedule.origin_requests import (
+    ANSWERING_FETCH_TIME,
     FETCH_TIME,
     MAX_FETCH_TIME,
     MAX_REPEATED,
@@ -79,6 +80,16 @@ def test_a_few_chunks_that_are_announced_again_are_waited_for() -> None:
     assert fetches.peers(MAX_FETCH_TIME, 0.0) == {"ann": 0.0}
     assert not fetches.peer_of(1, MAX_FETCH_TIME + 0.1, 0.0)
     assert not fetches.peers(MAX_FETCH_TIME + 0.1, 0.0)
+
+
+def test_they_are_waited_for_less_long_once_an_origin_has_answered() -> None:
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.is_answering = True
+    repeat(fetches, range(3), MAX_FETCH_TIME)
+    assert fetches.peer_of(1, ANSWERING_FETCH_TIME, 0.0) == "ann"
+    late = ANSWERING_FETCH_TIME + 0.1
+    assert fetches.peer_of(1, late, ANSWERING_FETCH_TIME / 2) == "ann"
+    assert not fetches.peer_of(1, late, 0.0)
 
 
 def test_a_peer_cannot_keep_us_from_many_chunks_by_announcing_them_again() -> None:

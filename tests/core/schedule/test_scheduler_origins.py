@@ -3,7 +3,12 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.origin_requests import FETCH_TIME, LATE_TIME, ORIGIN_RUNS
+from shoal.core.schedule.origin_requests import (
+    ANSWERING_FETCH_TIME,
+    FETCH_TIME,
+    LATE_TIME,
+    ORIGIN_RUNS,
+)
 from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import STALL_TIME
 
@@ -227,3 +232,17 @@ def test_many_nodes_fetch_each_chunk_from_an_origin_once() -> None:
             for other in nodes.keys() - {name}:
                 nodes[other].on_have(name, indexes)
     assert times == [1] * COUNT
+
+
+def test_a_repeated_announcement_counts_for_less_long_once_an_origin_answers() -> None:
+    for answers in (False, True):
+        one, now = scheduler(), 0.0
+        one.add("ann", having())
+        one.on_origin_fetch("ann", range(3), now)
+        if answers:
+            answer(one, ORIGIN, fetch(one, now), 0.1)
+        while now <= ANSWERING_FETCH_TIME:
+            now += FETCH_TIME / 2
+            one.on_origin_fetch("ann", range(3), now)
+        late = one.for_origins.fetcher_of(1, ORIGIN, now)
+        assert late == (None if answers else "ann")

@@ -63,6 +63,25 @@ def test_four_queries_are_in_flight_at_once_nearest_first() -> None:
     assert [each.address for each in looking.next_queries(0.1)] == [node(5).address]
 
 
+def test_a_lookup_that_is_not_urgent_sends_one_packet_at_a_time() -> None:
+    """Whatever its nodes name, and its announcements too."""
+    looking, sent, now = lookup(1, 2, port=4001), list[float](), 0.0
+    looking.spacing = 5.0
+    named = 3
+    while not looking.is_done:
+        for query in looking.next_queries(now):
+            sent.append(now)
+            gap = int(query.address.host.split(".")[2])
+            named = min(named + 1, 12)
+            response = answer(gap, query, node(named))
+            looking.on_message(response, query.address, now)
+        looking.next_queries(now)
+        if looking.wake_at is not None:
+            now = looking.wake_at
+    assert looking.announced == K
+    assert sent == [5.0 * number for number in range(len(sent))]
+
+
 def test_others_are_queried_before_a_silent_node_times_out() -> None:
     looking = lookup(*range(1, 10))
     first = looking.next_queries(0.0)

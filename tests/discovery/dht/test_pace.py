@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +10,8 @@ from shoal.core.names.address import Address
 from shoal.discovery.dht.pace import (
     JITTER,
     MAX_IN_WINDOW,
-    MAX_LOOKUPS,
-    RESERVED_LOOKUPS,
-    RESERVED_PACKETS,
+    PACKETS,
+    PLACES,
     SPACING,
     WINDOW,
     LookupQueue,
@@ -25,13 +25,13 @@ PEER = Address("8.8.8.8", 4001)
 ENOUGH = 1e-9  # seconds; a sum of floats is that exact
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=200))
+@given(st.lists(st.tuples(st.sampled_from(Priority), st.floats(0, 5)), max_size=200))
 def test_a_node_is_sent_no_more_than_it_tolerates(
-    packets: list[tuple[bool, float]],
+    packets: list[tuple[Priority, float]],
 ) -> None:
     pace, sent, now = Pace(), [], 0.0
-    for is_awaited, wait in packets:
-        now = max(now + wait / 20, pace.ready_at(NODE, is_awaited=is_awaited))
+    for priority, wait in packets:
+        now = max(now + wait / 20, pace.ready_at(NODE, priority))
         pace.on_packet(NODE, now)
         sent.append(now)
     gaps = [later - earlier for earlier, later in zip(sent, sent[1:], strict=False)]
@@ -41,13 +41,23 @@ def test_a_node_is_sent_no_more_than_it_tolerates(
         assert len(within) <= MAX_IN_WINDOW
 
 
-def test_lookups_that_nobody_waits_for_leave_packets_to_the_others() -> None:
+@pytest.mark.parametrize(
+    ("last", "first"),
+    [
+        (Priority.SEEKING, Priority.REPEATED),
+        (Priority.REPEATED, Priority.AWAITED),
+        (Priority.FIRST, Priority.AWAITED),
+    ],
+)
+def test_what_is_less_urgent_leaves_packets_to_the_others(
+    last: Priority, first: Priority
+) -> None:
     pace, now = Pace(), 0.0
-    for _ in range(MAX_IN_WINDOW - RESERVED_PACKETS):
-        now = max(now, pace.ready_at(NODE, is_awaited=False))
+    for _ in range(PACKETS[last]):
+        now = max(now, pace.ready_at(NODE, last))
         pace.on_packet(NODE, now)
-    assert pace.ready_at(NODE, is_awaited=False) == WINDOW
-    assert pace.ready_at(NODE, is_awaited=True) == now + SPACING < WINDOW
+    assert pace.ready_at(NODE, last) == WINDOW
+    assert pace.ready_at(NODE, first) == now + SPACING < WINDOW
 
 
 def test_nodes_that_were_sent_nothing_lately_are_forgotten() -> None:
@@ -58,7 +68,7 @@ def test_nodes_that_were_sent_nothing_lately_are_forgotten() -> None:
 
 
 def test_lookups_wait_for_a_place_and_those_awaited_go_first() -> None:
-    queue = LookupQueue(limit=3, reserved=1)
+    queue = LookupQueue({Priority.AWAITED: 3, Priority.FIRST: 2, Priority.REPEATED: 2})
     kinds = [Priority.REPEATED] * 4 + [Priority.FIRST, Priority.AWAITED]
     numbers = [queue.add(kind) for kind in kinds]
     running = [queue.is_running(number) for number in numbers]
@@ -75,7 +85,7 @@ def test_the_queue_starts_each_lookup_and_keeps_its_limits(rng: Random) -> None:
     running: set[int] = set()
     for _ in range(300):
         if rng.random() < 0.5:
-            kind = rng.choice(list(Priority))
+            kind = rng.choice(list(PLACES))
             number = queue.add(kind)
             kinds[number] = kind
             (running if queue.is_running(number) else waiting).add(number)
@@ -87,11 +97,11 @@ def test_the_queue_starts_each_lookup_and_keeps_its_limits(rng: Random) -> None:
             running.update(started)
             waiting.difference_update(started)
         assert all(map(queue.is_running, running))
-        unawaited = [each for each in running if kinds[each] is not Priority.AWAITED]
-        assert len(running) <= MAX_LOOKUPS
-        assert len(unawaited) <= MAX_LOOKUPS - RESERVED_LOOKUPS
-        may_start = len(running) < MAX_LOOKUPS - RESERVED_LOOKUPS
-        assert not (may_start and waiting)
+        for kind, places in PLACES.items():
+            same = [each for each in running if kinds[each] is kind]
+            assert len(same) <= places
+            if len(running) < places:
+                assert not any(kinds[each] is kind for each in waiting)
     while running:
         started = queue.remove(running.pop())
         running.update(started)
@@ -119,6 +129,17 @@ def test_lookups_that_nobody_waits_for_slow_down_without_a_peer_too() -> None:
     assert all(map(is_about, found, [5, 10, 20, 40, 80, 160, 320]))
     assert all(600 <= wait <= 900 for wait in found[7:])
     assert len(set(found)) == 20
+
+
+def test_the_first_lookups_are_early_and_so_are_those_after_a_restart() -> None:
+    schedule = LookupSchedule(rng=Random(1))
+    for _ in range(2):
+        early = []
+        for _ in range(7):
+            early.append(schedule.is_early)
+            schedule.next_wait(is_failure=False)
+        assert early == [True] * 5 + [False] * 2
+        schedule.restart()
 
 
 def is_about(wait: float, expected: float) -> bool:

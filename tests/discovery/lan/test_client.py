@@ -13,8 +13,9 @@ from shoal.discovery.base import Discovery
 from shoal.discovery.lan import state
 from shoal.discovery.lan.client import MAX_WAITING, LanDiscovery
 from shoal.discovery.lan.packets import MAX_PEERS, SENDER, encode_query, encode_response
-from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
+from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, lan_interfaces, open_socket
 from shoal.errors import UsageError
+from shoal.net.interfaces import Interface
 
 PATIENCE = 5.0  # seconds; everything here takes milliseconds
 
@@ -253,6 +254,46 @@ def test_a_foreign_address_is_refused_and_leaves_no_socket_open() -> None:
     with pytest.raises(OSError, match="Cannot assign"):
         open_socket("203.0.113.1")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+FE80, ULA = Interface("v0", "fe80::1%v0", 64), Interface("v0", "fd00::1", 64)
+IPV4, OTHER = Interface("v0", "10.0.0.1", 24), Interface("v1", "fd01::1", 64)
+LO4, LO6 = Interface("lo", "127.0.0.1", 8), Interface("lo", "::1", 128)
+
+
+@pytest.mark.parametrize(
+    ("found", "used"),
+    [
+        ([LO4, LO6, IPV4, ULA, FE80], [FE80, LO4, IPV4]),
+        ([FE80, ULA], [FE80]),
+        ([ULA, OTHER], [ULA, OTHER]),
+        ([LO6], []),
+    ],
+)
+def test_ipv6_is_used_once_on_each_interface(
+    found: list[Interface], used: list[Interface]
+) -> None:
+    assert lan_interfaces(found) == used
+
+
+@pytest.mark.parametrize(
+    ("sender", "is_near"),
+    [
+        ("fe80::2%v0", True),
+        ("fd00::2", True),
+        ("fe80::2%v1", False),
+        ("fd01::2", False),
+        ("2a00::1", False),
+        ("10.0.0.2", True),
+    ],
+)
+@pytest.mark.parametrize("receiver", [FE80, ULA])
+def test_a_sender_by_ipv6_is_on_a_subnet_of_the_interface(
+    receiver: Interface, sender: str, *, is_near: bool
+) -> None:
+    discovery = LanDiscovery()
+    discovery._subnets = [FE80, ULA, IPV4, OTHER]
+    assert discovery._is_near(receiver, sender) is is_near
 
 
 async def test_a_topic_of_the_wrong_size_is_refused() -> None:

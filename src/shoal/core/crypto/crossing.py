@@ -39,7 +39,8 @@ class DialHandshake:
         self._knocks = knocks
         self._client = ClientHandshake(start, node_id)
         self._server: ServerHandshake | None = None
-        self._has_crossed = False
+        self.has_crossed = False
+        """Whether the other end has dialled, too."""
         self._received = bytearray()
         self.knock = self._client.knock
         """The bytes to send first."""
@@ -58,7 +59,7 @@ class DialHandshake:
     @property
     def unopened(self) -> bytes | None:
         """Return what the peer has sent if it may be a knock for another share."""
-        if self._has_crossed or len(self._received) != KNOCK_SIZE:
+        if self.has_crossed or len(self._received) != KNOCK_SIZE:
             return None
         return bytes(self._received)
 
@@ -68,7 +69,7 @@ class DialHandshake:
         If the knock is for another share of ours, and we are the server after this, the
         connection belongs to that share, and otherwise to the one that was dialled for.
         """
-        self._has_crossed = True
+        self.has_crossed = True
         del self._received[:KNOCK_SIZE]
         if self.knock[:KEY_SIZE] < opened.ephemeral:
             return b""
@@ -82,7 +83,7 @@ class DialHandshake:
         """
         reply = b""
         self._received += data
-        if len(self._received) >= KNOCK_SIZE and not self._has_crossed:
+        if len(self._received) >= KNOCK_SIZE and not self.has_crossed:
             opened = open_first(self._start, bytes(self._received[:KNOCK_SIZE]))
             if opened is not None:
                 self._check(opened)

@@ -63,8 +63,10 @@ class PeerJoined(Struct, frozen=True):
 
     address: Address
     source: str
-    """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
-    `incoming`."""
+    """How it was found: `lan`, `dht`, `peer` (named by the user), `hint` (by the link),
+    `swarm` (by a peer), `relayed` (met at a relay), or `incoming`."""
+    path: str
+    """How it is reached: one of `core.report.status.PATHS`."""
 
 
 class PeerLeft(Struct, frozen=True):

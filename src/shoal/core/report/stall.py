@@ -4,19 +4,9 @@ from enum import Enum
 
 from msgspec import Struct
 
-from shoal.errors import (
-    NO_DESCRIPTORS,
-    option,
-)
+from shoal.errors import NO_DESCRIPTORS, option
 
-__all__ = [
-    "Cause",
-    "DownloadState",
-    "Search",
-    "Stall",
-    "Unavailable",
-    "explain",
-]
+__all__ = ["Cause", "DownloadState", "Search", "Stall", "Unavailable", "explain"]
 
 
 class Cause(Enum):
@@ -99,14 +89,12 @@ def explain(state: DownloadState, waited: float) -> Stall:
 def _explain_peers(state: DownloadState, waited: float) -> Stall:
     if state.unwritten:
         size = f"{state.unwritten / (1 << 20):.1f} MiB"
-        reason = f"the disk is slow: {size} are waiting to be written."
-        return Stall(Cause.DISK, reason)
+        return Stall(Cause.DISK, f"the disk is slow: {size} are waiting to be written.")
     if not state.found:
         return Stall(Cause.NOBODY_FOUND, _explain_none_found(state))
     if not state.ready and state.is_out_of_files:
         # The dials failed here, so nothing is known about the peers.
-        reason = NO_DESCRIPTORS[0].lower() + NO_DESCRIPTORS[1:]
-        return Stall(Cause.UNREACHABLE, reason)
+        return Stall(Cause.UNREACHABLE, NO_DESCRIPTORS[0].lower() + NO_DESCRIPTORS[1:])
     if not state.ready:
         is_one = state.found == 1
         reason = (

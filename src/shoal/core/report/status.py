@@ -4,6 +4,7 @@ A swarm describes its part as `SwarmStatus`. `Node.status` adds what this node r
 the share. Some fields refer to objects that change, so look at a status at once.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -27,7 +28,7 @@ __all__ = [
 
 RELAYED = "relayed"
 """The source, and the path, of a peer that was met at a relay."""
-PATHS = ("lan", "direct", "mapped", RELAYED, "hint", "origin")
+PATHS = ("lan", "direct", "mapped", "punched", RELAYED, "hint", "origin")
 """The paths to a peer: how it was found, or how it reached us."""
 
 
@@ -56,9 +57,14 @@ class PortMapping(Struct, frozen=True):
     port: int
     """The TCP port of this machine."""
     outside: Address
-    """Where the router, as it says, is reached from outside."""
+    """Where the router, as it says, is reached from outside; of IPv6, our address."""
     method: str
     """How it was asked: by `PCP`, `NAT-PMP` or `UPnP`."""
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Return True if the firewall of the router lets connections by IPv6 in."""
+        return ":" in self.outside.host
 
     @property
     def is_global(self) -> bool:
@@ -99,18 +105,30 @@ class ShareStatus(Struct, frozen=True):
     """The ports of this node that the router maps."""
 
 
-def path_of(source: str, host: str, *, is_mapped: bool = False) -> str:
+def path_of(
+    source: str,
+    host: str,
+    *,
+    mappings: Iterable[PortMapping] = (),
+    is_crossed: bool = False,
+) -> str:
     """Return the path to a peer that `source` reported, as one of `PATHS`.
 
+    A hole was punched to a peer on the internet that dialled us while we dialled it
+    (`is_crossed`).
+
     A peer that connected to us is on the LAN if its address is private or of this
-    machine. Any other one with an IPv4 address came through the router, if that maps
-    our port (`is_mapped`).
+    machine. Any other one came through the router, if that maps our port for its kind
+    of address.
     """
+    is_near = scope_of(host) in NEAR_SCOPES
+    if is_crossed and source != RELAYED and not is_near:
+        return "punched"
     if source in PATHS:
         return source
-    is_near = scope_of(host) in NEAR_SCOPES
     if source != "incoming":
         return "direct"
     if is_near:
         return "lan"
-    return "mapped" if is_mapped and ":" not in host else "direct"
+    is_mapped = any(each.is_ipv6 == (":" in host) for each in mappings)
+    return "mapped" if is_mapped else "direct"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, islice
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from shoal.core.manifest.chunks import Bitfield
+if TYPE_CHECKING:
+    from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["SLICE", "Buckets"]
 
@@ -33,16 +34,16 @@ class Buckets:
     operations on whole bitfields, and no Python code for each chunk.
     """
 
-    def __init__(self, count: int, members: Bitfield | None = None) -> None:
+    def __init__(self, count: int, members: "Bitfield | None" = None) -> None:
         """Begin with the set `members`, all at level 0."""
-        members = members or Bitfield(count)
+        held = bytes(members) if members is not None else bytes(-(-count // 8))
         self._count = count
         self._level = array("H", bytes(2 * count))
-        self._bits = bytearray(bytes(members))  # the set, as in a Bitfield
+        self._bits = bytearray(held)  # the set, as in a Bitfield
         # The part of the set at each level; it may be empty where there is none.
         self._at = [bytearray(self._bits)]
-        self._sizes = [len(members)]
-        self._size = len(members)
+        self._size = len(members) if members is not None else 0
+        self._sizes = [self._size]
         # All chunks of a level, and some that have left it since, to choose from.
         self._listed: dict[int, list[int]] = {}
 
@@ -90,7 +91,7 @@ class Buckets:
             self._leave(level, index)
             self._enter(level + change, index)
 
-    def shift_all(self, chunks: Bitfield, change: int) -> None:
+    def shift_all(self, chunks: "Bitfield", change: int) -> None:
         """Change the levels of all these chunks by `change`, which is 1 or -1."""
         if chunks.count:
             self.shift_part(slice(0, len(self._bits)), bytes(chunks), change)
@@ -232,7 +233,7 @@ class Buckets:
         is_inside = _NOT_EMPTY.search(self._bits, first, end) is not None
         return is_inside or any(index in self for index in edges)
 
-    def has_any(self, chunks: Bitfield) -> bool:
+    def has_any(self, chunks: "Bitfield") -> bool:
         """Return True if one of these chunks is in the set."""
         bits = int.from_bytes(bytes(chunks), "big")
         return bits & int.from_bytes(self._bits, "big") != 0

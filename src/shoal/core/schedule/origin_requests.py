@@ -39,6 +39,7 @@ ORIGIN_STALL_TIME = 75.0  # seconds without a byte
 FETCH_TIME = 5.0
 FETCH_DELAYS = 3  # the same in the time that our own chunks take, if that is longer
 MAX_FETCH_TIME = 45.0  # seconds in all that it can keep us from a chunk
+ANSWERING_FETCH_TIME = 15.0  # the same once an origin has sent us a chunk
 MAX_REPEATED = 16  # chunks of one peer that it may announce again
 LATE_TIME = 3.0  # seconds without a chunk
 LATE_DELAYS = 3  # the same in the time that a chunk takes, if that is longer
@@ -85,6 +86,8 @@ class OriginFetches(Generic[P]):
         self._last: dict[P, float] = {}  # when each one last announced a chunk
         self._since: dict[P, float] = {}  # when each one began to fetch
         self._distrusted: set[P] = set()
+        self.is_answering = False
+        """Whether an origin has sent us a chunk: its cache is not cold any more."""
 
     def add(self, peer: P, indexes: Iterable[int], now: float) -> None:
         """Note the chunks that a peer announces to fetch from an origin."""
@@ -145,8 +148,9 @@ class OriginFetches(Generic[P]):
             return None
         peer, first, last = found
         usual = FETCH_DELAYS * delay
+        most = ANSWERING_FETCH_TIME if self.is_answering else MAX_FETCH_TIME
         if now - last <= max(FETCH_TIME, usual):
-            if now - first <= max(MAX_FETCH_TIME, usual):
+            if now - first <= max(most, usual):
                 return peer
         self.remove(peer)
         self._distrusted.add(peer)
@@ -220,6 +224,7 @@ class OriginRequests(Generic[P]):
         """Note a chunk that arrived and was needed."""
         self._last_chunk = now
         self._is_late &= is_origin
+        self.fetches.is_answering |= is_origin
         self._beside.on_chunk(self._size, now, is_origin=is_origin)
 
     def on_tick(self, now: float) -> None:

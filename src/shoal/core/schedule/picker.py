@@ -18,7 +18,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.counted import CountedBuckets
+from shoal.core.schedule.rarest import CountedBuckets
 
 __all__ = ["MAX_COPIES", "ChunkPicker"]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from shoal.core.names.address import Address
+from shoal.errors import option
 from shoal.net.resolver import call_in_daemon
 from shoal.net.socket_names import family_of
 
@@ -76,6 +77,21 @@ class Bootstrap:
             for node in self._nodes
             for host in found[node.host]
         ]
+
+    def problem(self, tried: int, send_error: OSError | None) -> str:
+        """Return a sentence on why none of the `tried` addresses has answered."""
+        missing = ", ".join(self.unresolved)
+        if not tried:
+            what = f"No DHT node can be reached (no address for {missing or 'any'})"
+        else:
+            what = f"No DHT node answered (tried {tried}"
+            what += f"; no address for {missing})" if missing else ")"
+            if send_error is not None:
+                what += f": {send_error}"
+        return (
+            f"{what}; check the network, or name another node with "
+            f"{option('--dht-bootstrap', 'HOST:PORT')}. Trying again."
+        )
 
     async def _find(self, name: str) -> list[str]:
         if _literal_family(name) is not None:

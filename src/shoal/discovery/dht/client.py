@@ -9,15 +9,15 @@ import asyncio
 import socket
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Iterable,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import nullcontext, suppress
 from random import Random, SystemRandom
 from typing import Self
+from weakref import WeakValueDictionary
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
@@ -35,21 +35,23 @@ from shoal.discovery.dht.nodes import KnownNodes
 from shoal.discovery.dht.pace import (
     INTERVAL,
     RETRY,
-    LookupQueue,
     Pace,
+    Priority,
     WaitRange,
 )
-from shoal.discovery.dht.search import SEEK, SEEK_NODES, Search
+from shoal.discovery.dht.search import (
+    MAX_SPACED,
+    SEEK,
+    SEEK_NODES,
+    LookupTurns,
+    Search,
+    spacing,
+)
 from shoal.discovery.udp import UdpClient
-from shoal.errors import ProtocolError, UsageError, option
+from shoal.errors import ProtocolError, UsageError, first_error
 from shoal.net.socket_names import family_of
 
 __all__ = ["DhtDiscovery"]
-
-# Nodes asked for newcomers at a time if both networks work: with the lookups of both,
-# 20 packets a minute.
-BOTH_SEEK_IPV4 = 2
-BOTH_SEEK_IPV6 = 1
 
 
 class DhtDiscovery:
@@ -106,10 +108,11 @@ class DhtDiscovery:
         self._known = KnownNodes()
         self._suggested: dict[Address, DhtNode] = {}
         self._pace = Pace()
-        self._queue = LookupQueue()
-        self._may_start: dict[int, asyncio.Event] = {}
+        self._turns = LookupTurns()
         self._searches: set[Search] = set()
-        self._running: dict[Search, Lookup] = {}
+        self._running: dict[Lookup, tuple[Search, asyncio.Event]] = {}
+        self.locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        """By topic, for both networks: of lookups that are not urgent, one runs."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self.answered = 0
@@ -156,8 +159,9 @@ class DhtDiscovery:
             self._bind = ours[0]
             self._udp.rebind(ours[0])
         for search in self._searches:
-            search.schedule.restart()
-            search.is_due.set()
+            search.restart()
+        for _, has_changed in self._running.values():
+            has_changed.set()
 
     async def aclose(self) -> None:
         """Stop announcing, end all iterators, close the socket; idempotent."""
@@ -196,7 +200,15 @@ class DhtDiscovery:
                 task.result()
 
     async def _run_search(self, search: Search) -> None:
-        """Look the topic up again and again until cancelled."""
+        """Look the topic up, and ask for newcomers, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._seek_forever(search))
+                tasks.create_task(self._look_up_forever(search))
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+    async def _look_up_forever(self, search: Search) -> None:
         while True:
             search.is_due.clear()
             is_failure = True
@@ -207,67 +219,57 @@ class DhtDiscovery:
             wait = search.schedule.next_wait(
                 is_failure=is_failure, is_awaited=search.is_awaited()
             )
-            await self._wait(search, wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await search.is_due.wait()
 
     async def _look_up_in_turn(self, search: Search) -> bool:
         """Look the topic up once; return False if that failed."""
+        priority = search.priority
+        is_urgent = priority is not Priority.REPEATED
+        lock = self.locks.setdefault(search.topic, asyncio.Lock())
         try:
-            async with self._turn(search):
-                lookup = await self._look_up(search)
+            async with (
+                nullcontext() if is_urgent else lock,
+                self._turns.wait(priority),
+            ):
+                lookup = await self._look_up(search, priority)
         except OSError as error:
             self.problem = (
                 f"The DHT cannot be reached from {self._bind} ({error}); "
                 "check the network. Trying again."
             )
             return False
-        search.was_announced |= lookup.announced > 0
-        search.on_lookup(lookup.nearest())
+        nearest = lookup.nearest()
+        search.was_announced |= 2 * lookup.announced > len(nearest)
+        search.on_lookup(nearest)
         is_announced = search.port is None or lookup.announced > 0
         return bool(lookup.answered()) and is_announced
 
-    async def _wait(self, search: Search, seconds: float) -> None:
-        """Wait until the next lookup, and ask for newcomers meanwhile."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while True:
-            topics = sum(each.port is not None for each in self._searches)
-            wait = search.seek_wait(topics)
-            seek_at = until if wait is None else loop.time() + wait
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(min(until, seek_at)):
-                    await search.is_due.wait()
-            if search.is_due.is_set() or seek_at >= until:
-                return
+    async def _seek_forever(self, search: Search) -> None:
+        """Ask for newcomers again and again."""
+        while (wait := search.seek_wait(self._announced_topics)) is not None:
+            await asyncio.sleep(wait)
+            is_busy = any(search is each for each, _ in self._running.values())
+            count = 1 if is_busy or self._networks > 1 else SEEK_NODES
+            if not (asked := search.next_asked(count)):
+                continue
+            lookup = self._make_lookup(search, Priority.SEEKING, asked)
             # An error of the socket shows in the next lookup.
             with suppress(OSError):
                 await self._udp.open()
-                asked = search.next_asked(self._seek_nodes)
-                await self._exchange(
-                    search, self._make_lookup(search, asked, max_queries=len(asked))
-                )
+                await self._exchange(search, lookup)
 
     @property
-    def _seek_nodes(self) -> int:
-        """Return how many nodes to ask for newcomers at a time."""
-        if self.sibling is None or not self.sibling.answered:
-            return SEEK_NODES
-        return BOTH_SEEK_IPV6 if self._is_ipv6 else BOTH_SEEK_IPV4
+    def _announced_topics(self) -> int:
+        return sum(each.port is not None for each in self._searches)
 
-    @asynccontextmanager
-    async def _turn(self, search: Search) -> AsyncIterator[None]:
-        """Wait until a lookup may run, and keep its place meanwhile."""
-        number = self._queue.add(search.priority)
-        may_start = self._may_start[number] = asyncio.Event()
-        try:
-            if not self._queue.is_running(number):
-                await may_start.wait()
-            yield
-        finally:
-            del self._may_start[number]
-            for started in self._queue.remove(number):
-                self._may_start[started].set()
+    @property
+    def _networks(self) -> int:
+        """Return how many networks of the DHT work, 1 or 2."""
+        return 1 if self.sibling is None or not self.sibling.answered else 2
 
-    async def _look_up(self, search: Search) -> Lookup:
+    async def _look_up(self, search: Search, priority: Priority) -> Lookup:
         """Run one lookup, from the known nodes if they are enough and alive.
 
         After a lookup that found no peer, the next one also starts from the bootstrap
@@ -276,7 +278,7 @@ class DhtDiscovery:
         await self._udp.open()
         known = self._known.closest(search.topic, K)
         if len(known) == K and not search.schedule.was_alone:
-            lookup = self._make_lookup(search, known, port=search.port)
+            lookup = self._make_lookup(search, priority, known)
             await self._exchange(search, lookup)
             if lookup.answered():
                 self.problem = None
@@ -287,25 +289,28 @@ class DhtDiscovery:
             known = []
         first = await self._bootstrap.addresses()
         lookup = self._make_lookup(
-            search,
-            [*known, *self._suggested.values()],
-            bootstrap=first,
-            port=search.port,
+            search, priority, [*known, *self._suggested.values()], bootstrap=first
         )
         await self._exchange(search, lookup)
-        self.problem = None if lookup.answered() else self._describe(first)
         self.answered = len(lookup.answered())
+        self.problem = None
+        if not self.answered:
+            self.problem = self._bootstrap.problem(len(first), self._udp.send_error)
         return lookup
 
     def _make_lookup(
         self,
         search: Search,
-        nodes: Iterable[DhtNode],
+        priority: Priority,
+        nodes: Sequence[DhtNode],
         *,
         bootstrap: Iterable[Address] = (),
-        port: int | None = None,
-        max_queries: int = MAX_QUERIES,
     ) -> Lookup:
+        port, max_queries = search.port, MAX_QUERIES
+        if priority is Priority.REPEATED:
+            max_queries = MAX_SPACED
+        elif priority is Priority.SEEKING:
+            port, max_queries = None, len(nodes)
         return Lookup(
             search.topic,
             node_id=self._node_id,
@@ -316,7 +321,7 @@ class DhtDiscovery:
             is_ipv6=self._is_ipv6,
             wants_both=self.sibling is not None and self.sibling.lacks_nodes,
             pace=self._pace,
-            is_awaited=search.is_awaited(),
+            priority=priority,
             timeout=self._timeout,
             max_queries=max_queries,
         )
@@ -324,20 +329,28 @@ class DhtDiscovery:
     async def _exchange(self, search: Search, lookup: Lookup) -> None:
         """Send and receive the datagrams of one lookup until it is done."""
         loop = asyncio.get_running_loop()
-        self._running[search] = lookup
+        has_changed = asyncio.Event()
+        self._running[lookup] = search, has_changed
         try:
             while True:
+                is_urgent = lookup.priority is not Priority.REPEATED
+                # Once the topic has to be announced again, a lookup hurries.
+                lookup.spacing = (
+                    0.0
+                    if is_urgent or search.is_due.is_set()
+                    else spacing(self._announced_topics, self._networks, self._retry)
+                )
                 for address, data in lookup.next_queries(loop.time()):
                     self._udp.send(data, address)
                 if lookup.is_done:
                     break
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(lookup.wake_at):
-                        await search.has_changed.wait()
-                search.has_changed.clear()
+                        await has_changed.wait()
+                has_changed.clear()
                 lookup.on_timeout(loop.time())
         finally:
-            del self._running[search]
+            del self._running[lookup]
         self._known.on_lookup(lookup.answered(), lookup.failed())
         if self.sibling is not None and lookup.others:
             self.sibling.suggest(lookup.others)
@@ -358,8 +371,8 @@ class DhtDiscovery:
     def _on_datagram(self, data: bytes, source: Address) -> None:
         """Pass a datagram to the lookups that await one from its source."""
         waiting = [
-            (search, lookup)
-            for search, lookup in self._running.items()
+            (lookup, *owner)
+            for lookup, owner in self._running.items()
             if lookup.is_awaiting(source)
         ]
         if not waiting:
@@ -369,26 +382,11 @@ class DhtDiscovery:
         except ProtocolError:
             return
         now = asyncio.get_running_loop().time()
-        for search, lookup in waiting:
+        for lookup, search, has_changed in waiting:
             peers = lookup.on_message(message, source, now)
             for node, seen in lookup.take_seen():
                 self._on_seen(node.host, seen, self._udp.local_port)
             ours = search.port and self._announced(search.port)
             search.schedule.on_peers(each for each in peers if each.port != ours)
             search.queue.put(peers)
-            search.has_changed.set()
-
-    def _describe(self, tried: Sequence[Address]) -> str:
-        """Return a sentence on why no node of the DHT was reached."""
-        missing = ", ".join(self._bootstrap.unresolved)
-        if not tried:
-            what = f"No DHT node can be reached (no address for {missing or 'any'})"
-        else:
-            what = f"No DHT node answered (tried {len(tried)}"
-            what += f"; no address for {missing})" if missing else ")"
-            if self._udp.send_error is not None:
-                what += f": {self._udp.send_error}"
-        return (
-            f"{what}; check the network, or name another node with "
-            f"{option('--dht-bootstrap', 'HOST:PORT')}. Trying again."
-        )
+            has_changed.set()

@@ -61,6 +61,7 @@ class DualDht:
             **options,
         )
         ipv4.sibling, ipv6.sibling = ipv6, ipv4
+        ipv6.locks = ipv4.locks
         self._clients = ipv4, ipv6
 
     @property

@@ -15,6 +15,7 @@ returns peers and no nodes, as rtorrent and bittorrent-dht do, is asked for node
 import enum
 from collections.abc import Iterable, Iterator
 from heapq import nsmallest
+from math import inf
 from random import Random
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from shoal.discovery.dht.krpc import (
     build_get_peers,
 )
 from shoal.discovery.dht.nodes import Candidate, Candidates, NodeState, distance
-from shoal.discovery.dht.pace import Pace
+from shoal.discovery.dht.pace import Pace, Priority
 
 __all__ = [
     "ALPHA",
@@ -84,8 +85,8 @@ class Lookup:
     `bootstrap`. All of them have addresses of one family, IPv4 or IPv6, which are two
     networks (BEP 32); a lookup that `wants_both` also asks for the other one's nodes.
     `node_id` is this node's own. `pace`, which other lookups of this node
-    use as well, says when a node may be sent a packet; `is_awaited` tells it whether
-    a caller waits for the peers.
+    use as well, says when a node may be sent a packet of this `priority`. There are
+    `spacing` seconds between any two packets of this lookup.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class Lookup:
         is_ipv6: bool = False,
         wants_both: bool = False,
         pace: Pace | None = None,
-        is_awaited: bool = True,
+        priority: Priority = Priority.AWAITED,
+        spacing: float = 0.0,
         timeout: float = QUERY_TIMEOUT,
         max_queries: int = MAX_QUERIES,
     ) -> None:
@@ -111,7 +113,11 @@ class Lookup:
         self._is_ipv6 = is_ipv6
         self._wants_both = wants_both
         self._pace = Pace() if pace is None else pace
-        self._is_awaited = is_awaited
+        self.priority = priority
+        """How urgent it is."""
+        self.spacing = spacing
+        """Seconds between any two packets."""
+        self._sent_at = -inf  # the latest packet
         self._timeout = timeout
         self._queries_left = max_queries
         self._stage = _Stage.LOOKING
@@ -262,7 +268,10 @@ class Lookup:
         for each in candidates:
             if len(ready) >= count:
                 break
-            at = self._pace.ready_at(each.address, is_awaited=self._is_awaited)
+            at = self._pace.ready_at(each.address, self.priority)
+            if self.spacing:
+                earlier = now if ready else self._sent_at
+                at = max(at, earlier + self.spacing)
             if at <= now:
                 ready.append(each)
             elif self._held_until is None or at < self._held_until:
@@ -335,6 +344,7 @@ class Lookup:
     def _start_query(self, method: _Method, address: Address, now: float) -> bytes:
         """Record a query to an address; return its transaction id."""
         self._queries_left -= 1
+        self._sent_at = now
         self._pace.on_packet(address, now)
         tid = self._rng.randbytes(TRANSACTION_SIZE)
         self._queries[address] = _Query(method, tid, now)

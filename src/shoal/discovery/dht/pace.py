@@ -5,14 +5,15 @@ about 50 packets from it within ten seconds. So a `Pace`, which all lookups of t
 share, spreads the packets to each node over time. `LookupQueue` decides in which order
 lookups run: the next share of a thousand is announced while another lookup still waits
 for responses, but a lookup that a caller waits for runs first. `LookupSchedule` says
-when a topic is looked up again.
+when a topic is looked up again, and which lookups are spaced: a share that nobody
+fetches costs 20 packets a minute.
 """
 
 import enum
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import NamedTuple
 
@@ -22,9 +23,8 @@ __all__ = [
     "INTERVAL",
     "JITTER",
     "MAX_IN_WINDOW",
-    "MAX_LOOKUPS",
-    "RESERVED_LOOKUPS",
-    "RESERVED_PACKETS",
+    "PACKETS",
+    "PLACES",
     "RETRY",
     "SPACING",
     "WINDOW",
@@ -38,9 +38,6 @@ __all__ = [
 SPACING = 0.3  # seconds between two packets to one node
 WINDOW = 10.0  # seconds
 MAX_IN_WINDOW = 30  # packets to one node in a window
-RESERVED_PACKETS = 10  # of these, for lookups that a caller waits for
-MAX_LOOKUPS = 16  # at once; more wait for their turn
-RESERVED_LOOKUPS = 4  # of these, for lookups that a caller waits for
 
 
 class Priority(enum.IntEnum):
@@ -51,7 +48,20 @@ class Priority(enum.IntEnum):
     FIRST = 1
     """A share that has not been announced yet."""
     REPEATED = 2
-    """An announcement that nodes still remember."""
+    """An announcement that nodes still remember, or a caller that has waited long."""
+    SEEKING = 3
+    """A question for newcomers; it does not wait in the queue."""
+
+
+PACKETS = {
+    Priority.AWAITED: MAX_IN_WINDOW,
+    Priority.FIRST: 20,
+    Priority.REPEATED: 20,
+    Priority.SEEKING: 10,
+}
+"""The packets to one node in a window, up to which another one may be sent."""
+PLACES = {Priority.AWAITED: 16, Priority.FIRST: 12, Priority.REPEATED: 8}
+"""The lookups that run at once, up to which another one may start."""
 
 
 class Pace:
@@ -67,15 +77,15 @@ class Pace:
         """Return the number of nodes that are remembered."""
         return len(self._sent)
 
-    def ready_at(self, address: Address, *, is_awaited: bool) -> float:
+    def ready_at(self, address: Address, priority: Priority) -> float:
         """Return the earliest time for a packet to a node, 0 for a node never sent any.
 
-        Lookups that no caller waits for leave `RESERVED_PACKETS` to the others.
+        Those of a lower priority leave packets to the others (`PACKETS`).
         """
         sent = self._sent.get(address)
         if not sent:
             return 0.0
-        allowed = MAX_IN_WINDOW - (0 if is_awaited else RESERVED_PACKETS)
+        allowed = PACKETS[priority]
         ready = sent[-1] + SPACING
         if len(sent) >= allowed:
             ready = max(ready, sent[-allowed] + WINDOW)
@@ -101,12 +111,9 @@ class LookupQueue:
     `remove`, which also takes one out that has not started.
     """
 
-    def __init__(
-        self, *, limit: int = MAX_LOOKUPS, reserved: int = RESERVED_LOOKUPS
-    ) -> None:
-        """Run up to `limit` at once, `reserved` of them only if a caller waits."""
-        self._limit = limit
-        self._reserved = reserved
+    def __init__(self, places: Mapping[Priority, int] = PLACES) -> None:
+        """Start a lookup while fewer run than its priority has `places`."""
+        self._places = places
         self._numbers = itertools.count()
         self._waiting: list[tuple[Priority, int]] = []
         self._running: set[int] = set()
@@ -135,11 +142,9 @@ class LookupQueue:
         started = []
         while self._waiting:
             priority, number = self._waiting[0]
-            is_awaited = priority is Priority.AWAITED
-            places = self._limit - (0 if is_awaited else self._reserved)
             if number in self._removed:
                 self._removed.remove(number)
-            elif len(self._running) < places:
+            elif len(self._running) < self._places[priority]:
                 self._running.add(number)
                 started.append(number)
             else:
@@ -160,6 +165,8 @@ class WaitRange(NamedTuple):
 # docs/protocol.md, "DHT discovery"; nodes forget a peer after about 30 minutes.
 INTERVAL = WaitRange(600.0, 900.0)
 RETRY = WaitRange(5.0, 60.0)  # the first wait, and the longest while we are alone
+# Some of the first lookups may be quick, if need be those after 0, 5, 15, 35 and 75 s.
+EARLY_LOOKUPS = 5
 JITTER = 0.25  # of a wait shorter than the interval, by which it may be shortened
 
 
@@ -173,6 +180,9 @@ class LookupSchedule:
     found, the wait stays within `retry`: a download should not wait much longer than
     necessary for its first source. All waits are random, so that the lookups of many
     shares do not come at once.
+
+    The packets of a lookup are spaced unless it `is_early`. Peers that come later ask
+    for newcomers, and are asked for, between lookups.
     """
 
     def __init__(
@@ -189,6 +199,8 @@ class LookupSchedule:
         self._retry = retry
         self._next_wait = retry.shortest
         self._is_alone = True
+        self.lookups = 0
+        """How many lookups have ended since the first one, or since a restart."""
         self.was_alone = False
         """Whether the previous lookup found no peer; False before the first lookup."""
 
@@ -202,6 +214,12 @@ class LookupSchedule:
     def restart(self) -> None:
         """Let the next lookups follow each other quickly, as at first."""
         self._next_wait = self._retry.shortest
+        self.lookups = 0
+
+    @property
+    def is_early(self) -> bool:
+        """Return True if the current lookup is one of the first ones."""
+        return self.lookups < EARLY_LOOKUPS
 
     def next_wait(self, *, is_failure: bool, is_awaited: bool = True) -> float:
         """Return the seconds until the next lookup.
@@ -209,6 +227,7 @@ class LookupSchedule:
         `is_failure` is True if no node responded, or none accepted the announcement;
         `is_awaited` is False if no caller waits for peers.
         """
+        self.lookups += 1
         wait = self._next_wait
         self._next_wait = min(wait * 2, self._interval.longest)
         if is_failure or (self._is_alone and is_awaited):

@@ -1,5 +1,8 @@
 """One join of a topic: when it is looked up, and which nodes it asks for newcomers.
 
+After the first lookups, those of one topic send at most 20 packets a minute, together
+with the questions for newcomers.
+
 A node behind a NAT is reached only if it dials at the same time as the other. So it has
 to hear of a newcomer within seconds, and not at its next lookup: it keeps asking a few
 of the nodes nearest to the topic, to which every newcomer announces itself
@@ -7,19 +10,40 @@ of the nodes nearest to the topic, to which every newcomer announces itself
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from random import Random
 
 from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
-from shoal.discovery.dht.pace import LookupSchedule, Priority, WaitRange
+from shoal.discovery.dht.pace import (
+    PLACES,
+    LookupQueue,
+    LookupSchedule,
+    Priority,
+    WaitRange,
+)
 
-__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "Search"]
+__all__ = [
+    "MAX_WAITING",
+    "SEEK",
+    "SEEK_NODES",
+    "SPACED",
+    "LookupTurns",
+    "Search",
+    "spacing",
+]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
-SEEK_NODES = 3  # asked at a time: 12 to 18 packets a minute
+SEEK_NODES = 2  # asked at a time between lookups, and one during a lookup
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
+FIRST_LOOKUPS = 2  # that are quick although nobody waits: the first may miss nodes
+# Within a minute, so many packets of a lookup and six questions are fewer than 20. A
+# token is valid for five minutes, by which time a lookup has announced.
+SPACED = 5.0  # seconds between the packets of a lookup that is not urgent
+MAX_SPACED = 64  # queries of such a lookup
+MIN_RETRIED = 6  # packets of such a lookup in the longest wait between lookups
 
 
 class Search:
@@ -40,26 +64,36 @@ class Search:
         self.port = port
         self.is_awaited = is_awaited
         self.was_announced = False
-        """Whether a node has confirmed an announcement."""
+        """Whether most of the nodes nearest to the topic know of us."""
         self.schedule = LookupSchedule(
             rng=rng, port=port, interval=interval, retry=retry
         )
         self.queue = AddressQueue(MAX_WAITING)
         self.is_due = asyncio.Event()
         """Set to look the topic up again without waiting."""
-        self.has_changed = asyncio.Event()
-        """Set when a message for the current lookup has arrived."""
         self._rng = rng
         self._seek = seek
         self._nearest: list[DhtNode] = []
         self._turns = 0
 
+    def restart(self) -> None:
+        """Look the topic up and announce it at once, as at first."""
+        self.was_announced = False
+        self.schedule.restart()
+        self.is_due.set()
+
     @property
     def priority(self) -> Priority:
-        """Return when the next lookup's turn is, beside others."""
-        if self.is_awaited():
-            return Priority.AWAITED
-        return Priority.REPEATED if self.was_announced else Priority.FIRST
+        """Return when the next lookup's turn is, beside others.
+
+        A `REPEATED` lookup is not urgent, so its packets are spaced.
+        """
+        if self.schedule.is_early:
+            if self.is_awaited():
+                return Priority.AWAITED
+            if not self.was_announced or self.schedule.lookups < FIRST_LOOKUPS:
+                return Priority.FIRST
+        return Priority.REPEATED
 
     def on_lookup(self, nearest: Iterable[DhtNode]) -> None:
         """Note the live nodes that a lookup has found, the nearest to the topic first.
@@ -85,6 +119,39 @@ class Search:
         Without an announced port no peer could dial us, so a newcomer is not urgent.
         Many `topics` share the packets of `SEEK_TOPICS`.
         """
-        if self.port is None or not self._nearest:
+        if self.port is None:
             return None
         return self._rng.uniform(*self._seek) * max(1.0, topics / SEEK_TOPICS)
+
+
+class LookupTurns:
+    """Have lookups wait until they may run."""
+
+    def __init__(self) -> None:
+        self._queue = LookupQueue()
+        self._may_start: dict[int, asyncio.Event] = {}
+
+    @asynccontextmanager
+    async def wait(self, priority: Priority) -> AsyncIterator[None]:
+        """Wait until a lookup may run, and keep its place during the block."""
+        number = self._queue.add(priority)
+        may_start = self._may_start[number] = asyncio.Event()
+        try:
+            if not self._queue.is_running(number):
+                await may_start.wait()
+            yield
+        finally:
+            del self._may_start[number]
+            for started in self._queue.remove(number):
+                self._may_start[started].set()
+
+
+def spacing(topics: int, networks: int, retry: WaitRange) -> float:
+    """Return the seconds between the packets of a lookup that is not urgent.
+
+    That is `SPACED` if there is one topic, and one of the `networks` of the DHT works.
+    With many `topics` few lookups run at once, and may send more for each of them.
+    There are some packets within the longest wait of `retry`, which is short in tests.
+    """
+    share = min(1.0, PLACES[Priority.REPEATED] / max(1, topics))
+    return min(SPACED * networks * share, retry.longest / MIN_RETRIED)

@@ -20,7 +20,8 @@ from shoal.discovery.lan.sockets import (
     MDNS_PORT,
     PORTS,
     group_of,
-    has_group,
+    lan_interfaces,
+    open_sender,
     open_socket,
 )
 from shoal.discovery.lan.state import LanState, TopicJoin
@@ -51,6 +52,7 @@ class LanDiscovery:
         self._state = LanState(secret=os.urandom(32), rng=random.Random())
         self._queues: dict[TopicJoin, AddressQueue] = {}
         self._sockets: dict[Interface, _LanSocket] = {}
+        self._subnets: list[Interface] = []  # all of this machine
         self._opening = asyncio.Lock()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +115,7 @@ class LanDiscovery:
             if not task.cancelled():
                 task.result()
         for each in sockets:
-            await each.closed.wait()
+            await each.until_closed()
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,9 +151,8 @@ class LanDiscovery:
     def _list_interfaces(self, *, must_exist: bool) -> list[Interface]:
         try:
             found = list_interfaces(self._allowed, must_exist=must_exist)
-            # Answers come first over IPv6 then, so both ends of a pair dial by that.
-            found.sort(key=lambda each: not each.is_ipv6)
-            return [each for each in found if has_group(each)]
+            self._subnets = list_interfaces() if self._allowed else found
+            return lan_interfaces(found)
         except OSError:
             return []  # `problem` reports that there is none, and the next scan comes
 
@@ -185,8 +186,8 @@ class LanDiscovery:
         errors = [each.send_error for each in sockets if each.send_error]
         if not sockets and refused is None:
             self.problem = (
-                "LAN discovery does not work: no interface with an IPv4 address or a "
-                f"link-local IPv6 address is in use here. {_instead()}"
+                "LAN discovery does not work: no interface with an address is in use "
+                f"here. {_instead()}"
             )
         elif len(errors) == len(sockets):
             reason = errors[0] if errors else refused
@@ -228,7 +229,7 @@ class LanDiscovery:
                         each.multicast(announcement, port)
 
     def _on_packet(self, receiver: "_LanSocket", data: bytes, sender: Address) -> None:
-        if not sender.port or not receiver.interface.is_on_subnet(sender.host):
+        if not sender.port or not self._is_near(receiver.interface, sender.host):
             return
         try:
             reaction = self._state.on_packet(data, sender, time.monotonic())
@@ -238,6 +239,16 @@ class LanDiscovery:
             receiver.multicast(response, sender.port)
         for join, address in reaction.found:
             self._queues[join].put((address,))
+
+    def _is_near(self, interface: Interface, host: str) -> bool:
+        """Return True if a sender is on the link of one of our addresses.
+
+        IPv6 has several subnets on one link.
+        """
+        if not interface.is_ipv6:
+            return interface.is_on_subnet(host)
+        same = (each for each in self._subnets if each.name == interface.name)
+        return any(each.is_on_subnet(host) for each in same)
 
 
 class _LanSocket(UdpSocket):
@@ -252,21 +263,45 @@ class _LanSocket(UdpSocket):
         super().__init__(lambda data, sender: on_packet(self, data, sender))
         self.interface = interface
         self.port = port
-        self._group = group_of(interface.address)
+        self.sender: UdpSocket = self
+        """What sends packets: this socket, or another one."""
+        self._group = group_of(interface.address, interface.name)
 
     def multicast(self, data: bytes, port: int) -> None:
         """Send a packet to a port of the group; `send_error` is that of this packet."""
-        self.send_error = None
-        self.send(data, Address(self._group, port))
+        self.sender.send_error = None
+        self.sender.send(data, Address(self._group, port))
+        self.send_error = self.sender.send_error
+
+    def close(self) -> None:
+        """Send and receive nothing more."""
+        super().close()
+        if self.sender is not self:
+            self.sender.close()
+
+    async def until_closed(self) -> None:
+        """Wait until all sockets are closed."""
+        await self.closed.wait()
+        await self.sender.closed.wait()
 
 
 async def _open_socket(
     interface: Interface, on_packet: Callable[[_LanSocket, bytes, Address], None]
 ) -> _LanSocket:
-    sock, port = open_socket(interface.address)
-    _, opened = await asyncio.get_running_loop().create_datagram_endpoint(
+    loop = asyncio.get_running_loop()
+    sock, port = open_socket(interface.address, interface.name)
+    _, opened = await loop.create_datagram_endpoint(
         lambda: _LanSocket(interface, port, on_packet), sock=sock
     )
+    try:
+        sending = open_sender(interface.address, interface.name, port)
+        if sending is not None:
+            _, opened.sender = await loop.create_datagram_endpoint(
+                lambda: UdpSocket(lambda data, sender: None), sock=sending
+            )
+    except BaseException:
+        opened.close()
+        raise
     return opened
 
 

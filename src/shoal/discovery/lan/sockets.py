@@ -1,16 +1,18 @@
 """One multicast socket per address of this machine.
 
 These are its IPv4 addresses and, since one IPv6 socket per interface is enough, its
-link-local IPv6 addresses: packets to the IPv6 group have them as source. With one
-socket each, the socket itself tells which interface a packet came in on, on
-every system and without `recvmsg`, which asyncio does not offer on Windows. Each
-outgoing copy has the address of the interface it leaves by, and Linux's limit of 20
-multicast memberships per socket does not matter.
+link-local IPv6 addresses: packets to the IPv6 group have them as source. If the user
+allows only another IPv6 address of an interface, packets to the group are sent from
+that, by a second socket. With one socket each, the socket itself tells which interface
+a packet came in on, on every system and without `recvmsg`, which asyncio does not offer
+on Windows. Each outgoing copy has the address of the interface it leaves by, and
+Linux's limit of 20 multicast memberships per socket does not matter.
 """
 
 import socket
 import struct
 import sys
+from collections.abc import Iterable
 
 from shoal.net.interfaces import Interface
 from shoal.net.socket_names import family_of, name_of
@@ -22,7 +24,8 @@ __all__ = [
     "MDNS_PORT",
     "PORTS",
     "group_of",
-    "has_group",
+    "lan_interfaces",
+    "open_sender",
     "open_socket",
 ]
 
@@ -37,13 +40,13 @@ _TTL = 255  # RFC 6762 section 11; routers never forward the group
 _LINUX_MULTICAST_ALL = 49  # ip(7); not in the socket module
 
 
-def open_socket(address: str) -> tuple[socket.socket, int]:
+def open_socket(address: str, name: str = "") -> tuple[socket.socket, int]:
     """Open the multicast socket of the interface with this address.
 
-    The address is IPv4, or link-local IPv6 with its zone. Returns the socket and the
-    port it is bound to. Raises `OSError`.
+    The address is IPv4, link-local IPv6 with its zone, or another IPv6 address of the
+    interface `name`. Returns the socket and the port it is bound to. Raises `OSError`.
     """
-    group = group_of(address)
+    group = group_of(address, name)
     sock = _open_bound(group)
     try:
         if ":" in group:
@@ -56,18 +59,54 @@ def open_socket(address: str) -> tuple[socket.socket, int]:
     return sock, sock.getsockname()[1]
 
 
-def has_group(interface: Interface) -> bool:
-    """Return True if an interface is used with this address.
+def open_sender(address: str, name: str, port: int) -> socket.socket | None:
+    """Return the socket that sends to the group; None if `open_socket`'s does that.
 
-    IPv6 is used once for each interface, and not on `lo`, which always has IPv4.
+    The system would choose the link-local address of the interface `name`. Answers go
+    to `port` of the group. Raises `OSError`.
     """
+    if ":" not in address or _is_link_local(address):
+        return None
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        _share_port(sock)
+        _bind(sock, address, port)
+        _send_by(sock, socket.if_nametoindex(name))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def lan_interfaces(found: Iterable[Interface]) -> list[Interface]:
+    """Return the addresses to use: those of IPv6 first, one for each interface.
+
+    Answers come first over IPv6 then, so both ends of a pair dial by that. IPv6 is not
+    used on `lo`, which always has IPv4.
+    """
+    ipv4, ipv6 = [], dict[str, Interface]()
+    for each in found:
+        if not each.is_ipv6:
+            ipv4.append(each)
+        elif each.address != "::1":
+            if _is_link_local(each.address) or each.name not in ipv6:
+                ipv6[each.name] = each
+    return [*ipv6.values(), *ipv4]
+
+
+def group_of(address: str, name: str = "") -> str:
+    """Return the group of the interface with this address, with its zone if IPv6.
+
+    `name` is the interface of an IPv6 address that is not link-local.
+    """
+    return (
+        f"{GROUP_V6}%{address.partition('%')[2] or name}" if ":" in address else GROUP
+    )
+
+
+def _is_link_local(address: str) -> bool:
     # `scope_of` would load `ipaddress`, which takes longer than a chunk to arrive.
-    return not interface.is_ipv6 or interface.address.startswith("fe80:")
-
-
-def group_of(address: str) -> str:
-    """Return the group of the interface with this address, with its zone if IPv6."""
-    return f"{GROUP_V6}%{address.partition('%')[2]}" if ":" in address else GROUP
+    return address.startswith("fe80:")
 
 
 def _open_bound(group: str) -> socket.socket:
@@ -119,9 +158,14 @@ def _join_group(sock: socket.socket, address: str) -> None:
 
 def _join_group_v6(sock: socket.socket, group: str) -> None:
     index = int(name_of(group, 0)[-1])
+    _send_by(sock, index)
+    membership = socket.inet_pton(socket.AF_INET6, GROUP_V6) + struct.pack("@I", index)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+
+
+def _send_by(sock: socket.socket, index: int) -> None:
+    """Send to an IPv6 group by the interface of this index."""
     level = socket.IPPROTO_IPV6
     sock.setsockopt(level, socket.IPV6_MULTICAST_IF, index)
     sock.setsockopt(level, socket.IPV6_MULTICAST_HOPS, _TTL)
     sock.setsockopt(level, socket.IPV6_MULTICAST_LOOP, 1)
-    membership = socket.inet_pton(socket.AF_INET6, GROUP_V6) + struct.pack("@I", index)
-    sock.setsockopt(level, socket.IPV6_JOIN_GROUP, membership)

@@ -48,6 +48,7 @@ PATH_NAMES = {
     "lan": "LAN",
     "direct": "direct",
     "mapped": "port mapped by the router",
+    "punched": "hole punched by both ends",
     "relayed": "relay",
     "hint": "hint",
     "origin": "origin",

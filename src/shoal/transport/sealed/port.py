@@ -7,8 +7,9 @@ a node which dials itself notices.
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -116,15 +117,9 @@ class Port(SealedListener):
         finally:
             if not waiting.met.done() or waiting.met.cancelled():
                 waiting.abort()
-        try:
+        with _settling(knocking, outcome):
             async with reaching(relay, DIAL_TIME):
                 await outcome
-        except (PeerTimeoutError, asyncio.CancelledError):
-            knocking.abort()
-            raise
-        finally:
-            if not outcome.cancel() and not outcome.cancelled():
-                outcome.exception()
 
     def on_unopened(self, knocking: "_Knocking", knock: bytes) -> None:
         """Find out whether a peer that we dial dials us for another of our shares."""
@@ -162,6 +157,7 @@ class Port(SealedListener):
             task.cancel()
 
     async def aclose(self) -> None:
+        """Stop accepting, at the ports aside as well; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
         await super().aclose()
@@ -205,7 +201,7 @@ async def dial_sealed(
     )
     on_unopened = None if port is None else port.on_unopened
     knocking = _Knocking(address, handshake, factory, outcome, threads, on_unopened)
-    try:
+    with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
                 sock = await connect_from(port.port, address, keys, port.listen_aside)
@@ -215,6 +211,13 @@ async def dial_sealed(
         async with reaching(address, within):
             await connect(lambda: knocking, address)
             return await outcome
+
+
+@contextmanager
+def _settling(knocking: "_Knocking", outcome: "asyncio.Future[Any]") -> Iterator[None]:
+    """End the handshake if the block ends before its outcome is known."""
+    try:
+        yield
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()
         raise
@@ -324,6 +327,7 @@ class _Knocking(asyncio.BufferedProtocol):
             greeted.node_id,
             greeted.version,
             is_server=not self._handshake.is_client,
+            is_crossed=self._handshake.has_crossed,
         )
         protocol = self._factory(peer)
         transport.write(confirmation)

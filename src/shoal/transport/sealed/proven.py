@@ -20,6 +20,8 @@ class ProvenPeer(NamedTuple):
     """Protocol version that both ends speak."""
     is_server: bool = False
     """Whether this node became the server although it dialled, as both ends did."""
+    is_crossed: bool = False
+    """Whether both ends have dialled, and their dials have met."""
     is_relayed: bool = False
     """Whether `address` is that of a relay, which both ends have dialled."""
 
