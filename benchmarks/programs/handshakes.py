@@ -23,7 +23,8 @@ from benchmarks.programs.latencies import summarize
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import KNOCK_SIZE
 from shoal.core.names.address import Address
-from shoal.transport.sealed.port import Port, dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__: list[str] = []

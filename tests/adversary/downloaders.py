@@ -14,7 +14,7 @@ from shoal.core.names.address import Address, parse_address
 from shoal.core.names.link import parse_link
 from shoal.core.wire.sealed_messages import Refuse
 from shoal.errors import PeerError
-from shoal.transport.sealed.port import dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
 from tests.adversary.greedy import dialling
 from tests.adversary.holders import learn
 from tests.helpers.badholders import FlipsABit

@@ -15,7 +15,7 @@ from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import ANSWER_SIZE, KNOCK_SIZE, handshake_start
 from shoal.core.names.address import Address
 from shoal.errors import PeerError
-from shoal.transport.sealed.port import dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
 from tests.adversary.greedy import Attack
 from tests.helpers.crafted import (
     LOW_ORDER,

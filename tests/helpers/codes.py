@@ -26,7 +26,8 @@ from shoal.core.session.code_exchange import (
 )
 from shoal.errors import PeerError
 from shoal.resources import Resources
-from shoal.transport.sealed.port import Port, dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = [

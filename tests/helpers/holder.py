@@ -48,8 +48,8 @@ from shoal.core.wire.sealed_messages import (
     decode_sealed,
     response_frame,
 )
+from shoal.transport.sealed.dial import dial_sealed
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = [

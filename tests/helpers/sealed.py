@@ -10,8 +10,8 @@ from typing import Any
 from shoal.core.crypto.keys import Keys, derive_keys
 from shoal.core.crypto.knock import ClientHandshake, handshake_start
 from shoal.core.names.address import Address
+from shoal.transport.sealed.dial import dial_sealed
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = [

@@ -10,7 +10,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import Meeting, Peers
 from shoal.errors import PeerError
-from shoal.transport.sealed.port import dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
 from shoal.transport.sealed.proven import Factory
 from tests.helpers.badholders import LIARS
 from tests.helpers.holder import Holder, holding_of

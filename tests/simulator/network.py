@@ -19,7 +19,8 @@ from shoal.core.crypto.knock import KnockMemory
 from shoal.core.names.address import Address
 from shoal.errors import PeerError
 from shoal.transport.liveness import SILENCE_LIMIT
-from shoal.transport.sealed.port import Port, dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 from tests.simulator.dial_watch import DialWatch
 from tests.simulator.hosts import Host

@@ -22,7 +22,7 @@ import shoal.channel.operations
 import shoal.channel.servers
 import shoal.core.crypto.noise
 import shoal.swarm.member
-import shoal.transport.sealed.port
+import shoal.transport.sealed.dial
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
 from shoal.core.names.link import Link
@@ -310,8 +310,8 @@ def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
         patch.object(channel.operations, "Listener", partial(SimListener, network)),
         patch.object(channel.operations, "encode_handshake", make_handshake),
         patch.object(sealed.bound, "_connect", partial(open_socket, network)),
-        patch.object(sealed.port, "connect", partial(connect, network)),
-        patch.object(sealed.port, "Knocking", SimKnocking),
+        patch.object(sealed.dial, "connect", partial(connect, network)),
+        patch.object(sealed.dial, "Knocking", SimKnocking),
     ]
     with ExitStack() as stack:
         for each in patches:

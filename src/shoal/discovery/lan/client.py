@@ -25,7 +25,7 @@ from shoal.discovery.lan.sockets import (
     open_socket,
 )
 from shoal.discovery.lan.state import LanState, TopicJoin
-from shoal.discovery.udp import UdpSocket
+from shoal.discovery.udp_socket import UdpSocket
 from shoal.errors import ProtocolError, option
 from shoal.net.interfaces import Interface, list_interfaces
 

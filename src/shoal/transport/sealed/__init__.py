@@ -1,5 +1,5 @@
-"""The transport of sealed shares: knock, TLS and proofs (docs/protocol.md).
+"""The transport of sealed shares: handshake and encryption (docs/protocol.md).
 
-`port` is the entry: it accepts through `listen`, and dials. `proven` exchanges the
-proofs at both ends, and `half_open` limits connections that have proven nothing yet.
+`port` is the entry: it accepts through `listen`, and dials through `dial`. `knocking`
+has a connection until both ends have proven that they know the id.
 """

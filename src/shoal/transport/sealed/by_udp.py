@@ -17,6 +17,7 @@ from shoal.core.names.address import Address
 from shoal.errors import NotAHolderError, PeerError, PeerTimeoutError, ShoalError
 from shoal.transport.dial import reaching
 from shoal.transport.quic.endpoint import QuicEndpoint, SendTo
+from shoal.transport.sealed.dial import settle
 from shoal.transport.sealed.knocking import Knocking
 from shoal.transport.sealed.listen import PROOF_TIME
 from shoal.transport.sealed.proven import Factory, ProvenPeer
@@ -107,9 +108,7 @@ class UdpPeers:
             async with reaching(address, PROOF_TIME):
                 await outcome
         finally:
-            # Marks the outcome as retrieved, so that asyncio logs no exception.
-            if not outcome.cancel() and not outcome.cancelled():
-                outcome.exception()
+            settle(outcome)
 
     def _accept(self, address: Address, psk: bytes) -> Knocking:
         """Return the protocol of a peer that dialled us and knows the id of a share."""
