@@ -5,8 +5,8 @@ import pytest
 
 from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command, settle_counts
+from shoal.config.file import nearest
 from shoal.config.options import NETWORK
-from shoal.config.values import nearest
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 

@@ -8,9 +8,9 @@ import platformdirs
 import pytest
 
 from shoal.config.arguments import FetchOptions, ShareOptions
+from shoal.config.file import config_path, read_file
 from shoal.config.options import OPTIONS, Option
 from shoal.config.settings import Settings
-from shoal.config.values import config_path, read_file
 from shoal.core.names.address import Address
 from shoal.errors import ForbiddenError, UsageError
 

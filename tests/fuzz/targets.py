@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shoal.config.values import _read as read_config
+from shoal.config.file import _read as read_config
 from shoal.core.crypto.hashes import page_digest, root_digest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import MAX_FILES, FilesTop

@@ -11,9 +11,10 @@ from click.core import ParameterSource
 
 from shoal import __version__
 from shoal.config.combinations import refuse_meaningless
+from shoal.config.file import nearest
 from shoal.config.kinds import COLOR, COLORS, COUNT, FLAG, PATH
 from shoal.config.options import EVERY, OPTIONS, Option, options_of
-from shoal.config.values import Defaults, nearest, resolve
+from shoal.config.values import Defaults, resolve
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.cli.options import read_link, settings_from
 from shoal.cli.output import Output, printable
+from shoal.config.file import config_path
 from shoal.config.options import OPTIONS
 from shoal.config.schedule import Limits, limits_at
-from shoal.config.values import Defaults, config_path, resolve
+from shoal.config.values import Defaults, resolve
 from shoal.core.report.units import format_size
 from shoal.errors import ShoalError, UsageError, first_error
 

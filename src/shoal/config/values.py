@@ -1,102 +1,17 @@
 """Find the values of options: in a call, the variables `SHOAL_…` and `config.toml`.
 
 The value given on the command line or in a call takes precedence, then the variable,
-then the file, then the default. An invalid file is an error that names the key: to use
-only the rest of the file would surprise its author.
+then the file, then the default.
 """
 
 import os
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
+from shoal.config.file import File, read_file, read_value
 from shoal.config.options import OPTIONS, Option
-from shoal.errors import ForbiddenError, UsageError
 
-__all__ = [
-    "Defaults",
-    "File",
-    "config_path",
-    "nearest",
-    "read_file",
-    "resolve",
-    "values_of",
-]
-
-MAX_SIZE = 1 << 20  # bytes of a file that is read
-MIN_SIMILARITY = 0.65  # of a suggested word, from 0 to 1; `difflib` explains it
-
-File: TypeAlias = Mapping[str, Any]
-"""The values that a file sets, by key."""
-
-
-def config_path(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the path of the file: `SHOAL_CONFIG`, or one in the user's folder."""
-    named = environ.get("SHOAL_CONFIG")
-    if named:
-        return named
-    if sys.platform == "linux":
-        # The same path as platformdirs returns, without the time to import that.
-        home = environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
-        return os.path.join(os.path.expanduser(home), "shoal", "config.toml")
-    else:
-        from platformdirs import user_config_path
-
-        return str(user_config_path("shoal", appauthor=False) / "config.toml")
-
-
-def read_file(environ: Mapping[str, str] = os.environ) -> File:
-    """Return the values that `config.toml` sets; none if there is no such file.
-
-    Raises `UsageError` for an invalid file, or if `SHOAL_CONFIG` names a file that
-    does not exist, and `ForbiddenError` for a file that we may not read.
-    """
-    path = config_path(environ)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_SIZE + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        if environ.get("SHOAL_CONFIG"):
-            raise UsageError(
-                f"There is no file {path}; create it, or correct SHOAL_CONFIG."
-            ) from None
-        return {}
-    except OSError as error:
-        reason = error.strerror
-        raise ForbiddenError(
-            f"{path} cannot be read ({reason}); change its permissions, or set "
-            "SHOAL_CONFIG."
-        ) from None
-    return dict(_read(path, data))
-
-
-def _read(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
-    import tomllib
-
-    try:
-        if len(data) > MAX_SIZE:
-            raise ValueError(f"it is larger than {MAX_SIZE} bytes")
-        values = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise UsageError(f"{path} is not TOML: {error}; correct it.") from None
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply; correct it.") from None
-    options = {option.name: option for option in OPTIONS}
-    for key, value in values.items():
-        if key not in options:
-            near = nearest(key.replace("_", "-"), options, "; leave it out.")
-            raise UsageError(f"{path}: there is no key {key[:40]!r}{near}")
-        yield key, _read_value(options[key].kind.read_toml, value, f"{path}: {key}")
-
-
-def _read_value(read: Callable[[Any], Any], value: Any, place: str) -> Any:
-    """Read a value; raises `UsageError` that names the place where it is set."""
-    try:
-        return read(value)
-    except (ValueError, UsageError) as error:
-        raise UsageError(f"{place}: {error}") from None
-    except TypeError as error:
-        raise TypeError(f"{place}: {error}") from None
+__all__ = ["Defaults", "resolve", "values_of"]
 
 
 class Defaults:
@@ -118,7 +33,7 @@ class Defaults:
         """
         text = self._environ.get(option.variable, "").strip()
         if text:
-            return _read_value(option.kind.read_variable, text, option.variable)
+            return read_value(option.kind.read_variable, text, option.variable)
         return self._file.get(option.name, option.kind.default)
 
 
@@ -139,7 +54,7 @@ def resolve(
     for option in options:
         name, kind = option.keyword, option.kind
         if name in given and not (kind.is_list and given[name] is None):
-            values[name] = _read_value(kind.read, given[name], place(option))
+            values[name] = read_value(kind.read, given[name], place(option))
         else:
             values[name] = defaults.value(option)
     return values
@@ -158,13 +73,3 @@ def values_of(
     options = [option for option in OPTIONS if option.keyword in keywords]
     defaults = Defaults.load() if environ is None else Defaults(environ, {})
     return {**given, **resolve(options, given, defaults)}
-
-
-def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
-    """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
-    from difflib import get_close_matches
-
-    # Dashes that all options have would make any two of them similar.
-    names = {name.lstrip("-"): name for name in known}
-    near = get_close_matches(word.lower().lstrip("-"), names, 1, MIN_SIMILARITY)
-    return f"; did you mean {names[near[0]]}?" if near else otherwise

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoal import __version__
-from shoal.config.values import config_path, read_file
+from shoal.config.file import config_path, read_file
 from shoal.doctor.finding import Finding, failed, note, ok
 from shoal.storage.disk.disk import UNKNOWN_BOOT, Disk
 from shoal.storage.disk.linux import fallocate, rename_without_replacing

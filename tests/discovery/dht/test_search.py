@@ -6,13 +6,12 @@ import pytest
 
 from shoal.core.names.address import Address
 from shoal.discovery.dht.krpc import DhtNode
-from shoal.discovery.dht.pace import INTERVAL, PLACES, RETRY, Priority
+from shoal.discovery.dht.pace import INTERVAL, PLACES, RETRY, Priority, spacing
 from shoal.discovery.dht.search import (
     SEEK,
     SEEK_NODES,
     SEEK_TOPICS,
     Search,
-    spacing,
 )
 
 NODES = [DhtNode(bytes([n] * 20), Address("10.0.0.1", 2000 + n)) for n in range(8)]

@@ -34,19 +34,14 @@ from shoal.discovery.dht.lookup import MAX_QUERIES, QUERY_TIMEOUT, K, Lookup
 from shoal.discovery.dht.nodes import KnownNodes
 from shoal.discovery.dht.pace import (
     INTERVAL,
+    MAX_SPACED,
     RETRY,
     Pace,
     Priority,
     WaitRange,
-)
-from shoal.discovery.dht.search import (
-    MAX_SPACED,
-    SEEK,
-    SEEK_NODES,
-    LookupTurns,
-    Search,
     spacing,
 )
+from shoal.discovery.dht.search import SEEK, SEEK_NODES, LookupTurns, Search
 from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError, first_error
 from shoal.net.socket_names import family_of

@@ -23,9 +23,11 @@ __all__ = [
     "INTERVAL",
     "JITTER",
     "MAX_IN_WINDOW",
+    "MAX_SPACED",
     "PACKETS",
     "PLACES",
     "RETRY",
+    "SPACED",
     "SPACING",
     "WINDOW",
     "LookupQueue",
@@ -33,6 +35,7 @@ __all__ = [
     "Pace",
     "Priority",
     "WaitRange",
+    "spacing",
 ]
 
 SPACING = 0.3  # seconds between two packets to one node
@@ -239,3 +242,21 @@ class LookupSchedule:
         self.was_alone = self._is_alone
         self._is_alone = True
         return wait
+
+
+# Within a minute, so many packets of a lookup and six questions are fewer than 20. A
+# token is valid for five minutes, by which time a lookup has announced.
+SPACED = 5.0  # seconds between the packets of a lookup that is not urgent
+MAX_SPACED = 64  # queries of such a lookup
+MIN_RETRIED = 6  # packets of such a lookup in the longest wait between lookups
+
+
+def spacing(topics: int, networks: int, retry: WaitRange) -> float:
+    """Return the seconds between the packets of a lookup that is not urgent.
+
+    That is `SPACED` if there is one topic, and one of the `networks` of the DHT works.
+    With many `topics` few lookups run at once, and may send more for each of them.
+    There are some packets within the longest wait of `retry`, which is short in tests.
+    """
+    share = min(1.0, PLACES[Priority.REPEATED] / max(1, topics))
+    return min(SPACED * networks * share, retry.longest / MIN_RETRIED)

@@ -16,34 +16,15 @@ from random import Random
 
 from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
-from shoal.discovery.dht.pace import (
-    PLACES,
-    LookupQueue,
-    LookupSchedule,
-    Priority,
-    WaitRange,
-)
+from shoal.discovery.dht.pace import LookupQueue, LookupSchedule, Priority, WaitRange
 
-__all__ = [
-    "MAX_WAITING",
-    "SEEK",
-    "SEEK_NODES",
-    "SPACED",
-    "LookupTurns",
-    "Search",
-    "spacing",
-]
+__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "LookupTurns", "Search"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
 SEEK_NODES = 2  # asked at a time between lookups, and one during a lookup
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
 FIRST_LOOKUPS = 2  # that are quick although nobody waits: the first may miss nodes
-# Within a minute, so many packets of a lookup and six questions are fewer than 20. A
-# token is valid for five minutes, by which time a lookup has announced.
-SPACED = 5.0  # seconds between the packets of a lookup that is not urgent
-MAX_SPACED = 64  # queries of such a lookup
-MIN_RETRIED = 6  # packets of such a lookup in the longest wait between lookups
 
 
 class Search:
@@ -144,14 +125,3 @@ class LookupTurns:
             del self._may_start[number]
             for started in self._queue.remove(number):
                 self._may_start[started].set()
-
-
-def spacing(topics: int, networks: int, retry: WaitRange) -> float:
-    """Return the seconds between the packets of a lookup that is not urgent.
-
-    That is `SPACED` if there is one topic, and one of the `networks` of the DHT works.
-    With many `topics` few lookups run at once, and may send more for each of them.
-    There are some packets within the longest wait of `retry`, which is short in tests.
-    """
-    share = min(1.0, PLACES[Priority.REPEATED] / max(1, topics))
-    return min(SPACED * networks * share, retry.longest / MIN_RETRIED)
