@@ -5,7 +5,7 @@ import pytest
 
 from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command, settle_counts
-from shoal.config.file import nearest
+from shoal.config.nearest import nearest
 from shoal.config.options import NETWORK
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")

@@ -30,7 +30,7 @@ from shoal.cli.output import (
     write_message,
     writing_output,
 )
-from shoal.config.file import nearest
+from shoal.config.nearest import nearest
 from shoal.config.options import OPTIONS
 from shoal.config.values import Defaults
 from shoal.errors import (

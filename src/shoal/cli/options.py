@@ -11,8 +11,8 @@ from click.core import ParameterSource
 
 from shoal import __version__
 from shoal.config.combinations import refuse_meaningless
-from shoal.config.file import nearest
 from shoal.config.kinds import COLOR, COLORS, COUNT, FLAG, PATH
+from shoal.config.nearest import nearest
 from shoal.config.options import EVERY, OPTIONS, Option, options_of
 from shoal.config.values import Defaults, resolve
 from shoal.errors import UsageError

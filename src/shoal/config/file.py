@@ -6,16 +6,16 @@ surprise its author.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from shoal.config.nearest import nearest
 from shoal.config.options import OPTIONS
 from shoal.errors import ForbiddenError, UsageError
 
-__all__ = ["File", "config_path", "nearest", "read_file", "read_value"]
+__all__ = ["File", "config_path", "read_file", "read_value"]
 
 MAX_SIZE = 1 << 20  # bytes of a file that is read
-MIN_SIMILARITY = 0.65  # of a suggested word, from 0 to 1; `difflib` explains it
 
 File: TypeAlias = Mapping[str, Any]
 """The values that a file sets, by key."""
@@ -88,13 +88,3 @@ def read_value(read: Callable[[Any], Any], value: Any, place: str) -> Any:
         raise UsageError(f"{place}: {error}") from None
     except TypeError as error:
         raise TypeError(f"{place}: {error}") from None
-
-
-def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
-    """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
-    from difflib import get_close_matches
-
-    # Dashes that all options have would make any two of them similar.
-    names = {name.lstrip("-"): name for name in known}
-    near = get_close_matches(word.lower().lstrip("-"), names, 1, MIN_SIMILARITY)
-    return f"; did you mean {names[near[0]]}?" if near else otherwise

@@ -21,8 +21,8 @@ from fsspec.utils import isfilelike
 
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
-from shoal.config.file import nearest
 from shoal.config.kinds import FLAG
+from shoal.config.nearest import nearest
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
