@@ -24,8 +24,8 @@ __all__ = ["aside_port", "can_share", "connect_from", "share_port"]
 # listens on it; or the system does not let sockets share it.
 _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
 
-FIRST_ASIDE = 49_152  # the first of the ports that no program has of its own
-ASIDE_PORTS = 16_384
+FIRST_ASIDE = 61_000  # above the ports that Linux gives to any program
+ASIDE_PORTS = 4_536
 ASIDE_PAUSE = 1.0  # seconds after a SYN that was refused
 
 can_share = os.name == "posix" and hasattr(socket, "SO_REUSEPORT")
