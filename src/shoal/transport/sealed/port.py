@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
@@ -58,6 +58,7 @@ class Port(SealedListener):
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
         self._asides: _Asides = {}
+        self._crossed: WeakSet[Knocking] = WeakSet()  # the handshakes of these go on
         self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
@@ -146,9 +147,18 @@ class Port(SealedListener):
 
     async def _take_unopened(self, knocking: Knocking, knock: bytes) -> None:
         found = await self._recognise(knock)
-        if found is not None:
-            share, opened = found
-            knocking.cross(opened, partial(self._pass_to, share))
+        if found is None:
+            knocking.on_no_share()
+            return
+        share, opened = found
+
+        def begin(proven: ProvenPeer) -> asyncio.BufferedProtocol:
+            self._crossed.discard(knocking)
+            return self._pass_to(share, proven)
+
+        # If we are the server now, no dial waits for the end of the handshake.
+        self._crossed.add(knocking)
+        knocking.cross(opened, begin)
 
     def listen_aside(self, port: int) -> None:
         """Accept connections at a port aside, too, for `ASIDE_TIME` from now on."""
@@ -179,6 +189,8 @@ class Port(SealedListener):
         """Stop accepting, at the ports aside and by UDP as well; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
+        for knocking in list(self._crossed):
+            knocking.abort()
         if self._udp is not None:
             self._udp.close()
         await super().aclose()
