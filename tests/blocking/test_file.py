@@ -178,6 +178,24 @@ def test_reads_of_what_is_in_memory_do_not_leave_the_thread(
             file.seek(0.5)  # type: ignore[arg-type]
 
 
+def test_a_reader_beyond_the_end_gets_nothing_of_the_next_file(
+    tmp_path: Path, share: Share
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(DATA[: CHUNK - 100])
+    (folder / "b").write_bytes(DATA[: 3 * CHUNK])
+    shared = share(folder, chunk_size=CHUNK)
+    with shoal.open(shared.link, "b", **near(shared)) as other:
+        assert other.read() == DATA[: 3 * CHUNK]
+        with BlockingFile(other._raw.loop_thread, shared.link, "a") as file:
+            for read in (file.read, file.readline):
+                file.seek(CHUNK + 10)
+                assert read(10) == b""
+            file.seek(CHUNK + 10)
+            assert list(file) == []
+
+
 def test_a_closed_file_refuses_every_call(shared: shoal.BlockingShare) -> None:
     file = shoal.open(shared.link, **near(shared))
     assert file.read(10) == DATA[:10]

@@ -164,6 +164,21 @@ def test_a_wrong_link_among_many_is_refused_before_any_download(
         assert not (tmp_path / "into").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("x" * (16 << 20) + "y", "links is larger than 16.0 MiB"), ("", "no link in")],
+)
+def test_a_file_that_has_no_list_of_links_is_refused(
+    content: str, said: str, tmp_path: Path
+) -> None:
+    links = tmp_path / "links"
+    links.write_text(content)
+    with run("get", "-i", links) as program:
+        ended = program.finish()
+    assert (ended.code, said in ended.stderr) == (2, True)
+    assert "10,000" not in ended.stderr
+
+
 def test_of_two_shares_with_one_name_the_second_never_replaces_the_first(
     folder: Shared, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ class End:
     def __init__(self, host: str) -> None:
         self.received: list[bytes] = []
         self.sources: set[Address] = set()
+        self.batches: list[int] = []  # the number of datagrams in each call
         self._has_changed = asyncio.Event()
         self.socket = BatchSocket(host, 0, self._on_datagrams)
         self.address = Address(host, self.socket.local_port)
@@ -29,6 +30,7 @@ class End:
         parts = range(0, len(data), segment)
         self.received += [data[begin : begin + segment] for begin in parts]
         self.sources.add(source)
+        self.batches.append(len(parts))
         self._has_changed.set()
 
     async def until(self, count: int) -> list[bytes]:
@@ -73,6 +75,16 @@ async def test_where_the_kernel_cannot_split_each_datagram_is_sent_alone() -> No
         sent = [os.urandom(1200) for _ in range(10)]
         one.socket.send_many(sent, other.address)
         assert await other.until(10) == sent
+
+
+async def test_a_failure_that_passes_does_not_end_the_use_of_batches() -> None:
+    async with two_ends() as (one, other):
+        # A broadcast address, to which no socket may send that has not asked for it.
+        one.socket.send_many([bytes(1200)] * 2, Address("127.255.255.255", 9))
+        assert one.socket.send_error is not None
+        one.socket.send_many([bytes(1200)] * 2, other.address)
+        await other.until(2)
+        assert other.batches == [2]
 
 
 async def test_a_closed_socket_sends_nothing_and_raises_nothing() -> None:

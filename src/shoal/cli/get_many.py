@@ -11,7 +11,7 @@ from shoal.cli.output import Line, Output
 from shoal.cli.page import ShowOnPage, open_page
 from shoal.cli.status import Status
 from shoal.cli.wanted import Wanted
-from shoal.core.report.units import format_count
+from shoal.core.report.units import format_count, format_size
 from shoal.errors import (
     ShoalError,
     StoreError,
@@ -48,6 +48,11 @@ def read_links(place: str) -> dict[str, Wanted]:
         raise StoreError(
             f"{name} cannot be read ({error.strerror}); name a file with links."
         ) from None
+    if len(data) > MAX_SIZE:
+        raise UsageError(
+            f"{name} is larger than {format_size(MAX_SIZE)}; name a file with one link "
+            "per line, or split it."
+        )
     lines: dict[str, int] = {}  # the text of each link, and the number of its line
     for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
         text = line.strip()
@@ -55,7 +60,7 @@ def read_links(place: str) -> dict[str, Wanted]:
             lines.setdefault(text, number)
     if not lines:
         raise UsageError(f"There is no link in {name}; write one per line.")
-    if len(data) > MAX_SIZE or len(lines) > MAX_LINKS:
+    if len(lines) > MAX_LINKS:
         raise UsageError(
             f"There are more than {MAX_LINKS:,} links in {name}; split them."
         )

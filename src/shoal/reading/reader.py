@@ -220,7 +220,8 @@ class FileReader:
         """Return the part of bytes at an offset of the share that is in this file."""
         start = offset - self.file.offset
         begin, stop = max(start, 0), min(start + len(data), self.file.size)
-        return begin, memoryview(data)[begin - start : stop - start]
+        # Bytes of the next file, to a reader beyond the end of this one, are none.
+        return begin, memoryview(data)[begin - start : max(stop, begin) - start]
 
     async def line(self, first: int, stop: int) -> bytes:
         r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.

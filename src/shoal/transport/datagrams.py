@@ -24,6 +24,9 @@ Handle = Callable[[bytes, int, Address], None]
 can_batch = hasattr(socket.socket, "recvmsg")
 """Whether this system has what `BatchSocket` needs; Windows has not."""
 
+# What Linux says if the interface cannot split, or the packets would not fit it. Other
+# errors, as without a route for a while, say nothing of later datagrams.
+_NO_SPLITTING = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 UDP_SEGMENT, UDP_GRO = 103, 104  # of linux/udp.h; not in `socket`
 MAX_SEGMENTS = 64  # of one system call
 MAX_BATCH = 65_000  # bytes of one system call
@@ -94,7 +97,7 @@ class BatchSocket:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            if len(batch) > 1 and self._can_split and error.errno != errno.EMSGSIZE:
+            if self._can_split and len(batch) > 1 and error.errno in _NO_SPLITTING:
                 self._can_split = False
                 return self._send(batch, name)
             if error.errno != errno.EMSGSIZE:  # a probe for larger datagrams

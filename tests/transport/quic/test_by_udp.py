@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -11,12 +12,12 @@ from shoal.core.crypto.keys import Keys
 from shoal.core.names.address import Address
 from shoal.errors import NotAHolderError, PeerError, ShoalError
 from shoal.transport.datagrams import BatchSocket
-from shoal.transport.quic.stream import SEND_ROOM
+from shoal.transport.quic.stream import SEND_ROOM, QuicStream
 from shoal.transport.quic.tls import WINDOW
 from shoal.transport.sealed.by_udp import UdpPeers
 from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
-from tests.helpers.sealed import KEYS, OTHER_KEYS, Plain
+from tests.helpers.sealed import KEYS, OTHER_KEYS, PATIENCE, Plain
 
 UNREACHED = PeerError("no answer by TCP")
 UNREACHED.__cause__ = OSError()
@@ -58,7 +59,7 @@ class Node:
         async def by_tcp() -> None:
             raise tcp
 
-        await self.udp.dial(by_tcp(), other.address, keys, make)
+        await self.udp.dial(by_tcp, other.address, keys, make)
         return made[0]
 
     def _send(self, datagrams: list[bytes], address: Address) -> None:
@@ -120,8 +121,42 @@ async def test_tcp_comes_first() -> None:
         async def by_tcp() -> None:
             await asyncio.sleep(0)
 
-        await one.udp.dial(by_tcp(), other.address, KEYS, other.serve)
+        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
         assert one.sent == []
+
+
+async def test_tcp_is_tried_again_beside_udp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer may have begun to listen."""
+    monkeypatch.setattr("shoal.transport.sealed.by_udp.FIRST_PAUSE", 0.01)
+    tries: list[int] = []
+    async with two_nodes() as (one, other):
+
+        async def by_tcp() -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise UNREACHED
+
+        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
+    assert len(tries) == 3
+
+
+async def test_what_answers_by_tcp_later_does_not_end_the_dial_by_udp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shoal.transport.sealed.by_udp.FIRST_PAUSE", 0.01)
+    errors = [UNREACHED, NotAHolderError("another program")]
+    async with two_nodes() as (one, other):
+        other.port.register(KEYS, other.serve)
+        other.loses = lambda datagram: len(datagram) != 48  # until TCP has answered
+
+        async def by_tcp() -> None:
+            error = errors.pop(0)
+            if not errors:
+                other.loses = lambda datagram: False
+            raise error
+
+        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
+    assert not errors
 
 
 async def test_a_connection_that_the_peer_may_have_chosen_is_not_ended() -> None:
@@ -139,7 +174,7 @@ async def test_a_connection_that_the_peer_may_have_chosen_is_not_ended() -> None
         async def by_tcp() -> None:
             await one.until_quic
 
-        await one.udp.dial(by_tcp(), other.address, KEYS, make)
+        await one.udp.dial(by_tcp, other.address, KEYS, make)
         assert not plain.done(), "by TCP alone"
         other.loses = lambda datagram: False
         made = await plain
@@ -297,6 +332,99 @@ async def test_datagrams_that_are_not_quic_end_nothing() -> None:
             other.udp.on_datagrams(os.urandom(size), size, one.address)
         plain.transport.write(b"hello")
         assert await plain.until(5) == b"hello"
+
+
+@pytest.mark.parametrize("others", [[48], [1200], [48, 20]])
+async def test_a_knock_that_the_kernel_has_joined_to_others_counts(
+    others: list[int],
+) -> None:
+    """Linux joins datagrams of one source, if no later one is longer."""
+    async with two_nodes() as (one, other):
+        other.port.register(KEYS, other.serve)
+        receive = other.udp.on_datagrams
+
+        def join(datagram: bytes, segment: int, source: Address) -> bool:
+            if other.sent:
+                return receive(datagram, segment, source)
+            parts = [os.urandom(size) for size in others]
+            parts.insert(1 if others[0] > 48 else 0, datagram)
+            return receive(b"".join(parts), len(parts[0]), source)
+
+        other.udp.on_datagrams = join  # type: ignore[assignment]
+        plain = await one.dial(other)
+        plain.transport.write(b"hello")
+        assert await plain.until(5) == b"hello"
+
+
+async def test_an_address_is_dialled_once_at_a_time() -> None:
+    async with two_nodes() as (one, other):
+        other.port.register(KEYS, other.serve)
+        plain = await one.dial(other)  # after this, no minute passes between dials
+        plain.transport.abort()
+        await plain.until_lost()
+        endpoint, other.loses = one.udp._endpoint, lambda datagram: True
+        dials = []
+        for _ in range(2):
+            dial = endpoint.dial(other.address, KEYS.psk, lambda _: Quiet())
+            dials.append(asyncio.create_task(dial))
+            await asyncio.sleep(0)
+            endpoint._punches.end(other.address)  # its time has just passed
+        dials[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dials[0]
+        dials[1].cancel()
+        with pytest.raises(PeerError):
+            await dials[1]
+
+
+async def test_a_closed_node_answers_no_knock() -> None:
+    async with two_nodes() as (one, other):
+        other.port.register(KEYS, other.serve)
+        other.udp.close()
+        dialling = asyncio.create_task(one.dial(other))
+        await other.until_left
+        dialling.cancel()
+        await asyncio.wait([dialling])
+        assert other.sent == []
+
+
+class Quiet(asyncio.BufferedProtocol):
+    """Neither send nor receive anything."""
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(None)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_a_connection_whose_stream_never_begins_ends(
+    begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends no packet of QUIC, or connects and sends only pings."""
+    monkeypatch.setattr("shoal.transport.quic.stream.OPEN_TIME", 0.2)
+    monkeypatch.setattr("shoal.transport.quic.stream.PING_AFTER", 0.05)
+    loop, server = asyncio.get_running_loop(), Quiet()
+    streams: list[QuicStream] = []
+    ended: list[bool] = []
+
+    def begin(protocol: Quiet, *, is_client: bool) -> None:
+        def send(datagrams: list[bytes]) -> None:
+            for each in datagrams:
+                loop.call_soon(streams[0 if is_client else 1].receive, each, len(each))
+
+        address = Address("192.0.2.1", 1)
+        on_end = partial(ended.append, is_client)
+        stream = QuicStream(protocol, address, send, on_end, is_client=is_client)
+        streams.append(stream)
+
+    begin(server, is_client=False)
+    if begins:
+        begin(Quiet(), is_client=True)
+    async with asyncio.timeout(PATIENCE):
+        await server.lost
+    assert False in ended
 
 
 async def test_a_share_that_is_withdrawn_meanwhile_is_not_served() -> None:

@@ -58,10 +58,14 @@ class DialHandshake:
 
     @property
     def unopened(self) -> bytes | None:
-        """Return what the peer has sent if it may be a knock for another share."""
-        if self.has_crossed or len(self._received) != KNOCK_SIZE:
+        """Return the first bytes of the peer if they may be a knock for another share.
+
+        They may also be after `receive` has raised `NotAHolderError`: the peer may have
+        sent the knock, and the first byte of its answer to ours.
+        """
+        if self.has_crossed or len(self._received) < KNOCK_SIZE:
             return None
-        return bytes(self._received)
+        return bytes(self._received[:KNOCK_SIZE])
 
     def cross(self, opened: Opened) -> bytes:
         """Take the first bytes of the peer as a knock; return our reply to it.

@@ -56,6 +56,7 @@ class QuicEndpoint:
         self._streams: dict[Address, QuicStream] = {}
         self._dialled: dict[Address, _Dial] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def dial(self, address: Address, psk: bytes, make: Make) -> "QuicStream":
         """Connect with a peer that knocks, too, or accepts our knock.
@@ -64,7 +65,7 @@ class QuicEndpoint:
         `PeerError` if the address may not be dialled now, or does not answer.
         """
         knock = None
-        if address not in self._streams:
+        if address not in self._streams and address not in self._dialled:
             knock = self._punches.dial(address, psk, self._loop.time())
         if knock is None:
             raise PeerError(f"{address} may not be dialled by UDP now")
@@ -74,20 +75,34 @@ class QuicEndpoint:
         try:
             async with asyncio.timeout(PUNCH_TIME):
                 return await dial.made
-        except TimeoutError:
-            problem = f"{address} did not answer by UDP in {PUNCH_TIME:g} s"
-            raise PeerTimeoutError(problem) from None
-        except asyncio.CancelledError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if dial.made.done() and not dial.made.cancelled():
                 dial.made.result().abort()
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            problem = f"{address} did not answer by UDP in {PUNCH_TIME:g} s"
+            raise PeerTimeoutError(problem) from None
         finally:
             del self._dialled[address]
             if not dial.made.done() or dial.made.cancelled():
                 self._punches.end(address)
 
     def on_datagrams(self, data: bytes, segment: int, source: Address) -> bool:
-        """Take datagrams of one source; return False if they are not ours."""
+        """Take datagrams of one source; return False if not all of them are ours."""
+        if self._is_closed:
+            return False
+        if len(data) > segment:
+            # The kernel joins datagrams of one size, and a shorter one to their end.
+            if segment == DATAGRAM_SIZE:
+                parts = [data[i : i + segment] for i in range(0, len(data), segment)]
+                return all([self._on_part(each, segment, source) for each in parts])
+            if len(data) % segment == DATAGRAM_SIZE:
+                data, last = data[:-DATAGRAM_SIZE], data[-DATAGRAM_SIZE:]
+                is_ours = self._on_part(data, segment, source)
+                return self._on_part(last, DATAGRAM_SIZE, source) and is_ours
+        return self._on_part(data, segment, source)
+
+    def _on_part(self, data: bytes, segment: int, source: Address) -> bool:
         if len(data) == DATAGRAM_SIZE and self._on_knock(data, source):
             return True
         stream = self._streams.get(source)
@@ -100,7 +115,8 @@ class QuicEndpoint:
         return True
 
     def close(self) -> None:
-        """End every connection."""
+        """End every connection, and take no more datagrams."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         for stream in list(self._streams.values()):

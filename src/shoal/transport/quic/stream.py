@@ -38,6 +38,7 @@ CID_SIZE = 8  # bytes of a connection id
 SEND_ROOM = 512 * 1024  # bytes that may wait before the protocol is paused
 # On a slow line every packet would wake the protocol, as SO_RCVLOWAT avoids for TCP.
 FEED_PERIOD = 0.002  # seconds between two calls of the protocol at least
+OPEN_TIME = 10.0  # seconds for the stream to begin
 CLOSE_TIME = 15.0  # seconds for the peer to take the last bytes
 PING_AFTER = SILENCE_LIMIT / 2  # seconds of silence; NATs forget after 30
 
@@ -95,11 +96,13 @@ class QuicStream(asyncio.Transport):
         self._flushing: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
-        self._closing_at = inf
+        # No protocol that could end the stream has it until it is open.
+        self._closing_at = self._loop.time() + OPEN_TIME
         if is_client:
             self._quic = _Connection(configuration=configuration(is_client=True))
             self._quic.connect(address, self._loop.time())
             self._flush_soon()
+        self._set_timer(self._loop.time())
 
     # Called by the owner of the socket.
 
@@ -245,7 +248,7 @@ class QuicStream(asyncio.Transport):
     def _open(self) -> None:
         """Tell the protocol that it can write."""
         if not self._is_open and not self._has_ended:
-            self._is_open = True
+            self._is_open, self._closing_at = True, inf
             self._protocol.connection_made(self)
 
     def _feed(self) -> None:
@@ -310,11 +313,13 @@ class QuicStream(asyncio.Transport):
                 self._protocol.resume_writing()
 
     def _set_timer(self, now: float) -> None:
-        if self._quic is None or self._has_ended:
+        if self._has_ended:
             return
-        due = self._quic.get_timer()
-        due = min(inf if due is None else due, self._closing_at)
-        due = min(due, max(self._heard_at + PING_AFTER, now + 1.0))
+        due = self._closing_at
+        if self._quic is not None:
+            if (timer := self._quic.get_timer()) is not None:
+                due = min(due, timer)
+            due = min(due, max(self._heard_at + PING_AFTER, now + 1.0))
         if self._timer is not None:
             if self._timer_at == due:
                 return
@@ -325,10 +330,9 @@ class QuicStream(asyncio.Transport):
     def _on_time(self) -> None:
         self._timer = None
         quic, now = self._quic, max(self._timer_at, self._loop.time())
-        if quic is None or self._has_ended:
-            return
         if now >= self._closing_at:
             self._end(None)
+        if quic is None or self._has_ended:
             return
         if (due := quic.get_timer()) is not None and due <= now:
             self._call(lambda quic: quic.handle_timer(now))

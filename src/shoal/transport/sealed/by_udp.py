@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["UdpPeers"]
 
 HEAD_START = 3.0  # seconds for TCP; by then most that can be dialled have answered
+FIRST_PAUSE = 1.0  # seconds until a peer is dialled by TCP again, beside UDP
+LAST_PAUSE = 4.0  # seconds at most
 SHORT_START = 0.5  # seconds for TCP from behind a NAT that changes ports
 
 
@@ -53,30 +55,32 @@ class UdpPeers:
 
     async def dial(
         self,
-        by_tcp: Coroutine[Any, Any, object],
+        by_tcp: Callable[[], Coroutine[Any, Any, object]],
         address: Address,
         keys: Keys,
         factory: Factory,
     ) -> None:
-        """Await `by_tcp`, and dial by UDP as well if that fails or takes long.
+        """Dial by TCP as `by_tcp` does, and by UDP as well if that fails or takes long.
 
-        Raises the error of `by_tcp` if neither connects.
+        While it is dialled by UDP, it is dialled by TCP again and again: it may have
+        begun to listen. Raises the first error of `by_tcp` if neither connects.
         """
         head_start = SHORT_START if self._is_changing() else HEAD_START
-        tcp = asyncio.create_task(_outcome(by_tcp), name="dial by TCP")
+        tcp = asyncio.create_task(_outcome(by_tcp()), name="dial by TCP")
         tasks = {tcp}
         try:
             await asyncio.wait(tasks, timeout=head_start)
             if not tcp.done() or _is_unreached(tcp.result()):
                 by_udp = self._dial(address, keys, factory)
-                tasks.add(asyncio.create_task(_outcome(by_udp), name="dial by UDP"))
-            waiting = tasks
-            while waiting:
-                done, waiting = await asyncio.wait(
-                    waiting, return_when=asyncio.FIRST_COMPLETED
-                )
-                if any(each.result() is None for each in done):
-                    return
+                udp = asyncio.create_task(_outcome(by_udp), name="dial by UDP")
+                again = asyncio.create_task(_repeat(tcp, by_tcp), name="dial again")
+                waiting = tasks = {tcp, udp, again}
+                while not (tcp.done() and udp.done()) and not _has_connected(tasks):
+                    _, waiting = await asyncio.wait(
+                        waiting, return_when=asyncio.FIRST_COMPLETED
+                    )
+            if _has_connected(tasks):
+                return
         finally:
             for each in tasks:
                 each.cancel()
@@ -133,6 +137,24 @@ class UdpPeers:
 
         outcome.add_done_callback(on_done)
         return knocking
+
+
+async def _repeat(
+    tcp: "asyncio.Task[ShoalError | None]",
+    by_tcp: Callable[[], Coroutine[Any, Any, object]],
+) -> ShoalError | None:
+    """Dial by TCP again until it connects, or something else answers there."""
+    await asyncio.wait([tcp])
+    error, pause = tcp.result(), FIRST_PAUSE
+    while _is_unreached(error):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_PAUSE)
+        error = await _outcome(by_tcp())
+    return error
+
+
+def _has_connected(dials: "set[asyncio.Task[ShoalError | None]]") -> bool:
+    return any(each.done() and each.result() is None for each in dials)
 
 
 async def _outcome(dial: Coroutine[Any, Any, object]) -> ShoalError | None:

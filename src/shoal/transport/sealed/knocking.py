@@ -9,7 +9,7 @@ from shoal.core.crypto.crossing import AnswerHandshake, DialHandshake
 from shoal.core.crypto.knock import Greeted
 from shoal.core.crypto.noise import Opened
 from shoal.core.names.address import Address
-from shoal.errors import PeerError
+from shoal.errors import NotAHolderError, PeerError
 from shoal.net.socket_names import host_of
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Factory, ProvenPeer
@@ -40,6 +40,8 @@ class Knocking(asyncio.BufferedProtocol):
         self._outcome = outcome
         self._threads = threads
         self._on_unopened = on_unopened
+        self._is_asking = False  # `on_unopened` was called
+        self._refused: NotAHolderError | None = None  # unless a share has the knock
         self._deadline: asyncio.TimerHandle | None = None
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -68,13 +70,26 @@ class Knocking(asyncio.BufferedProtocol):
             if greeted is not None:
                 self._hand_over(self._transport, greeted, reply)
                 return
+            self._transport.write(reply)
+        except NotAHolderError as error:
+            if self._handshake.unopened is None or self._on_unopened is None:
+                self._fail(error)
+                return
+            self._transport.pause_reading()
+            self._refused = error
         except PeerError as error:
             self._fail(error)
             return
-        self._transport.write(reply)
         knock = self._handshake.unopened
-        if knock is not None and self._on_unopened is not None:
+        if knock is not None and self._on_unopened and not self._is_asking:
+            self._is_asking = True
             self._on_unopened(self, knock)
+
+    def on_no_share(self) -> None:
+        """Note that the knock is for no share of this node."""
+        self._on_unopened = None
+        if self._refused is not None:
+            self._fail(self._refused)
 
     def cross(self, opened: Opened, factory: Factory) -> None:
         """Go on with a peer that has dialled for another share of this node.
@@ -92,6 +107,9 @@ class Knocking(asyncio.BufferedProtocol):
         except PeerError as error:
             self._fail(error)
             return
+        if self._refused is not None:
+            self._refused = None
+            transport.resume_reading()
         if not self._handshake.is_client:
             self._factory = lambda peer: factory(peer._replace(is_server=False))
             loop = asyncio.get_running_loop()
@@ -101,6 +119,8 @@ class Knocking(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report that the connection ended before the answer was complete."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         lost = PeerError(f"{self._address} hung up: it seems not to have this share")
         lost.__cause__ = error
         self._fail(lost)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakSet
 
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.knock import NODE_ID_SIZE
@@ -21,7 +22,7 @@ from shoal.transport.sealed.bound import share_port
 from shoal.transport.sealed.dial import dial_sealed, meet_sealed
 from shoal.transport.sealed.knocking import Knocking
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.proven import Dial, Factory
+from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
 if TYPE_CHECKING:
     from shoal.transport.quic.endpoint import SendTo
@@ -49,6 +50,7 @@ class Port(SealedListener):
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
         self._asides: _Asides = {}
+        self._crossed: WeakSet[Knocking] = WeakSet()  # the handshakes of these go on
         self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
@@ -56,7 +58,8 @@ class Port(SealedListener):
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            by_tcp = dial_sealed(
+            by_tcp = partial(
+                dial_sealed,
                 address,
                 keys,
                 self.node_id,
@@ -66,7 +69,7 @@ class Port(SealedListener):
                 port=self,
             )
             if self._udp is None or scope_of(address.host) is not Scope.GLOBAL:
-                await by_tcp
+                await by_tcp()
             else:
                 await self._udp.dial(by_tcp, address, keys, factory)
 
@@ -103,9 +106,18 @@ class Port(SealedListener):
 
     async def _take_unopened(self, knocking: Knocking, knock: bytes) -> None:
         found = await self._recognise(knock)
-        if found is not None:
-            share, opened = found
-            knocking.cross(opened, partial(self._pass_to, share))
+        if found is None:
+            knocking.on_no_share()
+            return
+        share, opened = found
+
+        def begin(proven: ProvenPeer) -> asyncio.BufferedProtocol:
+            self._crossed.discard(knocking)
+            return self._pass_to(share, proven)
+
+        # If we are the server now, no dial waits for the end of the handshake.
+        self._crossed.add(knocking)
+        knocking.cross(opened, begin)
 
     def listen_aside(self, port: int) -> None:
         """Accept connections at a port aside, too, for `ASIDE_TIME` from now on."""
@@ -136,6 +148,8 @@ class Port(SealedListener):
         """Stop accepting, at the ports aside and by UDP as well; idempotent."""
         for port in list(self._asides):
             self._end_aside(port)
+        for knocking in list(self._crossed):
+            knocking.abort()
         if self._udp is not None:
             self._udp.close()
         await super().aclose()
