@@ -16,6 +16,7 @@ from shoal.core.schedule.readahead import (
     SHORT_WAIT,
     SMALL_PART,
     STREAM,
+    STREAM_PART,
     ReadAhead,
     Wanted,
     wanted_for,
@@ -84,13 +85,15 @@ def test_little_is_fetched_ahead_where_waits_are_short() -> None:
 def test_a_long_stream_is_fetched_ahead_where_waits_are_short_too() -> None:
     ahead, now, wait = ReadAhead(), 0.0, SHORT_WAIT / 2
     found = []
-    for place in range(0, 4 * STREAM, KIB64):
+    for place in range(0, 16 * STREAM, KIB64):
         found.append(ahead.on_read(place, place + KIB64, now))
         ahead.on_got(place, place + KIB64, wait if place == 0 else 0.0)
         now += wait / 10
     # As much as is read in four times the wait.
     assert max(found) == pytest.approx(40 * KIB64, rel=0.1)
     assert max(found[: STREAM // KIB64]) <= STREAM // SMALL_PART
+    for read, each in enumerate(found, 1):
+        assert each <= max(read * KIB64 // STREAM_PART, KIB64), "little would be wasted"
 
 
 def test_a_long_chunk_that_takes_its_time_on_the_line_counts_less() -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "SHORT_WAIT",
     "SMALL_PART",
     "STREAM",
+    "STREAM_PART",
     "ReadAhead",
     "Wanted",
     "wanted_for",
@@ -24,6 +25,7 @@ SHORT_WAIT = 0.01  # seconds for an answer that are not worth much waste to save
 SMALL_PART = 32  # of what was read; one such part is fetched ahead then
 FIRST_PART = 8  # of what was read; one such part is, as long as that is within a block
 STREAM = 4 * 1024 * 1024  # bytes read without a jump, after which waste matters less
+STREAM_PART = 20  # of what was read; one such part at most is fetched ahead then
 WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
 FIRST_SIZE = 128 * 1024  # bytes at most that show how long an answer takes
 NO_WAIT = 0.0001  # seconds; what takes less was in the cache
@@ -62,7 +64,7 @@ class ReadAhead:
         rate = self._run / max(now - self._since, self._wait, NO_WAIT)
         ahead = int(WAITS_AHEAD * self._wait * rate)
         if self._wait < SHORT_WAIT:
-            stream = min(self._run - STREAM, ahead)
+            stream = min(self._run - STREAM, ahead, self._run // STREAM_PART)
             little = max(
                 self._run // SMALL_PART, min(self._run // FIRST_PART, BLOCK_SIZE)
             )
