@@ -322,6 +322,26 @@ async def test_a_knock_that_the_kernel_has_joined_to_others_counts(
         assert await plain.until(5) == b"hello"
 
 
+async def test_a_node_that_refuses_tcp_is_not_dialled_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be starting, and soon accept connections by TCP."""
+    monkeypatch.setattr("shoal.transport.sealed.by_udp.REFUSED_TIME", 0.1)
+    monkeypatch.setattr("shoal.transport.quic.endpoint.PUNCH_TIME", 1000.0)
+    refused = PeerError("refused")
+    refused.__cause__ = ConnectionRefusedError()
+    async with two_nodes() as (one, other):
+        other.loses = lambda datagram: True
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(PeerError, match="refused"):
+                await one.dial(other, tcp=refused)
+        assert [len(each) for each in one.sent] == [48]
+        # Its knock is accepted, although the dial has ended.
+        one.port.register(KEYS, one.serve)
+        other.loses = lambda datagram: False
+        assert (await other.dial(one)).peer.node_id == one.port.node_id
+
+
 async def test_an_address_is_dialled_once_at_a_time() -> None:
     async with two_nodes() as (one, other):
         other.port.register(KEYS, other.serve)

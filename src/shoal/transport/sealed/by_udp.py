@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["UdpPeers"]
 
 HEAD_START = 3.0  # seconds for TCP; by then most that can be dialled have answered
+# The address may soon be dialled by TCP again, as a peer may be starting. If its knock
+# comes later, the NAT still lets it in, and it is accepted.
+REFUSED_TIME = 1.0  # seconds for UDP if TCP is refused
 SHORT_START = 0.5  # seconds for TCP from behind a NAT that changes ports
 
 
@@ -71,9 +74,14 @@ class UdpPeers:
                 tasks.add(asyncio.create_task(_outcome(by_udp), name="dial by UDP"))
             waiting = tasks
             while waiting:
+                is_refused = tcp.done() and _is_refused(tcp.result())
                 done, waiting = await asyncio.wait(
-                    waiting, return_when=asyncio.FIRST_COMPLETED
+                    waiting,
+                    timeout=REFUSED_TIME if is_refused else None,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
+                if not done:
+                    break
                 if any(each.result() is None for each in done):
                     return
         finally:
@@ -154,6 +162,11 @@ def _end_unless_proven(stream: "QuicStream") -> None:
             stream.abort()
 
     asyncio.get_running_loop().call_later(PROOF_TIME, end)
+
+
+def _is_refused(error: ShoalError | None) -> bool:
+    """Return True if the machine at an address, or its router, refuses TCP there."""
+    return error is not None and isinstance(error.__cause__, ConnectionRefusedError)
 
 
 def _is_unreached(error: ShoalError | None) -> bool:
