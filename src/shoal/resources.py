@@ -246,10 +246,16 @@ class Resources:
             for close in owned.values():
                 stack.push_async_callback(_finish, close)
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Call a function that blocks in a worker thread."""
+    async def in_thread(
+        self, work: Callable[[], T], undo: Callable[[T], None] = lambda result: None
+    ) -> T:
+        """Call a function that blocks in a worker thread.
+
+        A caller that is cancelled, even repeatedly, waits until `work` has ended: it
+        may use files that the caller closes next. `undo` gets the result, if any.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.threads, work)
+        return await _end_of(loop.run_in_executor(self.threads, work), undo)
 
     def join_all(
         self,
@@ -304,9 +310,8 @@ class Resources:
         """Call a function that takes long in a worker thread.
 
         `work` receives a function that returns True once it should stop. A caller that
-        is cancelled, even repeatedly, waits until `work` has ended: it may use files
-        that the caller closes next. `undo` gets the result, if any. With `is_hashing`
-        it waits for other hashing only, and delays nothing else.
+        is cancelled waits for it, as that of `in_thread` does. With `is_hashing` it
+        waits for other hashing only, and delays nothing else.
         """
         is_left = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(
@@ -314,16 +319,7 @@ class Resources:
             work,
             lambda: self.is_stopped or is_left.is_set(),
         )
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            is_left.set()
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled() and future.exception() is None:
-                undo(future.result())
-            raise
+        return await _end_of(future, undo, is_left.set)
 
     def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task that is cancelled when the node closes.
@@ -351,6 +347,24 @@ class Resources:
                     "Restart shoal; if it happens again, report it."
                 )
             )
+
+
+async def _end_of(
+    work: asyncio.Future[T],
+    undo: Callable[[T], None],
+    stop: Callable[[], None] = lambda: None,
+) -> T:
+    """Return what a thread returns; if cancelled, `stop` it, wait, and `undo` it."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop()
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled() and work.exception() is None:
+            undo(work.result())
+        raise
 
 
 async def _finish(close: Close) -> None:

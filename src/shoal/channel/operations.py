@@ -260,7 +260,7 @@ async def _seed(
 async def _open_files(resources: Resources, path: Path, chunk_size: int) -> SharedFiles:
     disk = resources.disk
     files = await resources.in_thread(
-        partial(SharedFiles.open_file, path, chunk_size, disk=disk)
+        partial(SharedFiles.open_file, path, chunk_size, disk=disk), SharedFiles.close
     )
     resources.own_source(files)
     return files

@@ -49,12 +49,14 @@ class ShareCache:
         self._requests: ReadRequests | None = None  # None until something is fetched
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
+        self._is_closed = False
         self._is_looked_up = False  # in the catalogue
         self._copy: Holding | None = None  # found there
         self._clock = asyncio.get_running_loop().time
 
     async def aclose(self) -> None:
         """Leave the swarm; idempotent. Pending reads raise `ShoalError`."""
+        self._is_closed = True
         if self._member is not None:
             self._member.swarm.on_error(_closed())
             try:
@@ -94,9 +96,15 @@ class ShareCache:
             if not self._is_looked_up and not self._resources.is_stopped:
                 self._is_looked_up = True
                 find = partial(open_copy, self._resources, self.link.id)
-                self._copy = await self._resources.in_thread(find)
-                if self._copy is not None:
-                    self._registry.copies[self.link.id] = self._copy
+                # A reader that is cancelled leaves the copy to the others.
+                self._keep(await self._resources.in_thread(find, self._keep))
+
+    def _keep(self, copy: Holding | None) -> None:
+        """Read from this copy until the cache is closed, which may have happened."""
+        if copy is not None and self._is_closed:
+            copy.store.close()
+        elif copy is not None:
+            self._registry.copies[self.link.id] = self._copy = copy
 
     async def _join(self) -> Swarm:
         async with self._joining:

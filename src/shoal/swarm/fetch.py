@@ -68,7 +68,9 @@ async def fetch_sealed(
         serving = registry.holdings.get(link.id)
         holding = serving
         if holding is None and turn.open_result is not None:
-            holding = await resources.in_thread(turn.open_result)
+            holding = await resources.in_thread(
+                turn.open_result, lambda opened: opened.store.close()
+            )
             always.push_async_callback(resources.in_thread, holding.store.close)
         member = Member(
             registry,
@@ -156,7 +158,9 @@ async def _keep_serving(
 ) -> FetchResult:
     """Serve the finished files from now on, as a share of the node."""
     resources = registry.resources
-    source = await resources.in_thread(partial(target.open_finished, manifest))
+    source = await resources.in_thread(
+        partial(target.open_finished, manifest), lambda opened: opened.close()
+    )
     release = resources.own_source(source)
     await member.swarm.read_from(source)
     served = registry.served.get(member.link.id)
