@@ -200,6 +200,18 @@ def test_a_power_loss_leaves_the_old_entry_or_the_new_one() -> None:
             assert entry.made.is_complete
 
 
+def test_an_entry_survives_in_folders_that_were_made_for_one_that_need_not() -> None:
+    for seed in range(10):
+        disk = FaultyDisk(Path("/"))
+        catalogue = Catalogue(Path("/home/catalogue"), disk)
+        catalogue.mark_served(bytes(32), Path("/copy"), b"node")
+        catalogue.add(*_at(1, Path("/copy")), SHARED, flush=False)
+        catalogue.add(*_at(1, Path("/copy")), FETCHED, flush=True)
+        disk.lose_power(Random(seed))
+        (entry,) = Catalogue(Path("/home/catalogue"), disk).entries()
+        assert entry.made.is_complete
+
+
 def test_a_folder_that_cannot_be_written_is_an_error() -> None:
     disk = FaultyDisk(Path("/"))
     disk.fault = lambda n, method: EACCES if method == "make_directory" else 0

@@ -48,7 +48,7 @@ class BackgroundShare(NamedTuple):
 def note_background(home: Path, identity: bytes, disk: Disk) -> None:
     """Note, until this process ends, that it serves a share. Raises `StoreError`."""
     folder, draft = home / FOLDER, f".{os.getpid()}"
-    make_directories(disk, folder, flush=False)
+    make_directories(disk, folder)
     with opened_own(disk, folder) as at:
         if at is None:
             raise StoreError(f"Another program removed {folder}; try again.")
@@ -65,7 +65,7 @@ def open_log(home: Path, disk: Disk) -> tuple[int, Path]:
     The oldest such files are removed. Raises `StoreError`.
     """
     folder = home / FOLDER / LOGS
-    make_directories(disk, folder, flush=False)
+    make_directories(disk, folder)
     path = folder / f"{os.getpid()}.log"
     with opened_own(disk, folder) as at:
         if at is None:

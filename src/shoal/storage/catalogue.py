@@ -77,7 +77,7 @@ class Catalogue:
         place = os.path.abspath(path)
         parts = encode(Entry(link, Path(place), manifest, made, time.time()))
         name, folder = _name(link.id, place), self._directory / _folder(place)
-        make_directories(self._disk, folder, flush=flush)
+        make_directories(self._disk, folder)
         # The inner folder is ours in any case if it has just been made.
         opened = opened_own(self._disk, self._directory)
         with opened, opened_own(self._disk, folder) as at:
@@ -172,7 +172,7 @@ class Catalogue:
             if self._is_closed:
                 return  # a thread of the node that closes was late
             if self._mark_fd is None:
-                make_directories(self._disk, self._directory, flush=False)
+                make_directories(self._disk, self._directory)
                 self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
                 with opened_own(self._disk, self._directory) as at:

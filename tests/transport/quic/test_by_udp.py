@@ -59,7 +59,7 @@ class Node:
         async def by_tcp() -> None:
             raise tcp
 
-        await self.udp.dial(by_tcp, other.address, keys, make)
+        await self.udp.dial(by_tcp(), other.address, keys, make)
         return made[0]
 
     def _send(self, datagrams: list[bytes], address: Address) -> None:
@@ -121,42 +121,8 @@ async def test_tcp_comes_first() -> None:
         async def by_tcp() -> None:
             await asyncio.sleep(0)
 
-        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
+        await one.udp.dial(by_tcp(), other.address, KEYS, other.serve)
         assert one.sent == []
-
-
-async def test_tcp_is_tried_again_beside_udp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer may have begun to listen."""
-    monkeypatch.setattr("shoal.transport.sealed.by_udp.FIRST_PAUSE", 0.01)
-    tries: list[int] = []
-    async with two_nodes() as (one, other):
-
-        async def by_tcp() -> None:
-            tries.append(1)
-            if len(tries) < 3:
-                raise UNREACHED
-
-        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
-    assert len(tries) == 3
-
-
-async def test_what_answers_by_tcp_later_does_not_end_the_dial_by_udp(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("shoal.transport.sealed.by_udp.FIRST_PAUSE", 0.01)
-    errors = [UNREACHED, NotAHolderError("another program")]
-    async with two_nodes() as (one, other):
-        other.port.register(KEYS, other.serve)
-        other.loses = lambda datagram: len(datagram) != 48  # until TCP has answered
-
-        async def by_tcp() -> None:
-            error = errors.pop(0)
-            if not errors:
-                other.loses = lambda datagram: False
-            raise error
-
-        await one.udp.dial(by_tcp, other.address, KEYS, other.serve)
-    assert not errors
 
 
 async def test_a_connection_that_the_peer_may_have_chosen_is_not_ended() -> None:
@@ -174,7 +140,7 @@ async def test_a_connection_that_the_peer_may_have_chosen_is_not_ended() -> None
         async def by_tcp() -> None:
             await one.until_quic
 
-        await one.udp.dial(by_tcp, other.address, KEYS, make)
+        await one.udp.dial(by_tcp(), other.address, KEYS, make)
         assert not plain.done(), "by TCP alone"
         other.loses = lambda datagram: False
         made = await plain
@@ -354,6 +320,26 @@ async def test_a_knock_that_the_kernel_has_joined_to_others_counts(
         plain = await one.dial(other)
         plain.transport.write(b"hello")
         assert await plain.until(5) == b"hello"
+
+
+async def test_a_node_that_refuses_tcp_is_not_dialled_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be starting, and soon accept connections by TCP."""
+    monkeypatch.setattr("shoal.transport.sealed.by_udp.REFUSED_TIME", 0.1)
+    monkeypatch.setattr("shoal.transport.quic.endpoint.PUNCH_TIME", 1000.0)
+    refused = PeerError("refused")
+    refused.__cause__ = ConnectionRefusedError()
+    async with two_nodes() as (one, other):
+        other.loses = lambda datagram: True
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(PeerError, match="refused"):
+                await one.dial(other, tcp=refused)
+        assert [len(each) for each in one.sent] == [48]
+        # Its knock is accepted, although the dial has ended.
+        one.port.register(KEYS, one.serve)
+        other.loses = lambda datagram: False
+        assert (await other.dial(one)).peer.node_id == one.port.node_id
 
 
 async def test_an_address_is_dialled_once_at_a_time() -> None:

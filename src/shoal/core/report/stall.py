@@ -108,18 +108,15 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
             relay = option("--relay", "HOST:PORT")
             reason += f", or name a relay on both sides with {relay}."
         return Stall(Cause.UNREACHABLE, reason)
-    chunks = state.unavailable
-    if chunks is not None:
+    if (chunks := state.unavailable) is not None:
         return Stall(Cause.NOBODY_HAS, _explain_unavailable(state.ready, chunks))
     silent = _connected(state.ready, "the connected peer has not", "none of {} has")
-    reason = f"{silent} answered for {waited:.0f} s."
-    return Stall(Cause.SILENT, reason)
+    return Stall(Cause.SILENT, f"{silent} answered for {waited:.0f} s.")
 
 
 def _explain_none_found(state: DownloadState) -> str:
-    looked = state.search.looked
+    looked, relays = state.search.looked, state.search.relays
     where = f" on {' or '.join(looked)}" if looked else ""
-    relays = state.search.relays
     hints = [_explain_relays(relays)] if relays else []
     hint = " ".join((*hints, *state.search.problems))
     return (

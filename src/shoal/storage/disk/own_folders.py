@@ -63,20 +63,17 @@ def opened_own(disk: Disk, path: Path) -> Iterator[int | None]:
         disk.close(at)
 
 
-def make_directories(
-    disk: Disk, path: Path, *, flush: bool = True, is_private: bool = True
-) -> None:
+def make_directories(disk: Disk, path: Path, *, is_private: bool = True) -> None:
     """Create a folder and its missing parents, for this user only or as `mkdir` does.
 
-    With `flush` they survive a power loss.
+    They survive a power loss: what is written into them later may have to.
     """
     for each in (*reversed(path.parents), path):
         if disk.state_at(each, follow=True) is None:
             disk.make_directory(each)
             if not is_private:
                 _permit(disk, each)
-            if flush:
-                disk.fsync_directory(each.parent)
+            disk.fsync_directory(each.parent)
 
 
 def _permit(disk: Disk, path: Path) -> None:

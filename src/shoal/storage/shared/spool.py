@@ -101,7 +101,7 @@ def spool(
     left then.
     """
     folder = home / "spool"
-    make_directories(disk, folder, flush=False)
+    make_directories(disk, folder)
     _remove_abandoned(folder, disk)
     spooled = _create(folder, disk)
     try:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["UdpPeers"]
 
 HEAD_START = 3.0  # seconds for TCP; by then most that can be dialled have answered
-FIRST_PAUSE = 1.0  # seconds until a peer is dialled by TCP again, beside UDP
-LAST_PAUSE = 4.0  # seconds at most
+# The address may soon be dialled by TCP again, as a peer may be starting. If its knock
+# comes later, the NAT still lets it in, and it is accepted.
+REFUSED_TIME = 1.0  # seconds for UDP if TCP is refused
 SHORT_START = 0.5  # seconds for TCP from behind a NAT that changes ports
 
 
@@ -55,32 +56,35 @@ class UdpPeers:
 
     async def dial(
         self,
-        by_tcp: Callable[[], Coroutine[Any, Any, object]],
+        by_tcp: Coroutine[Any, Any, object],
         address: Address,
         keys: Keys,
         factory: Factory,
     ) -> None:
-        """Dial by TCP as `by_tcp` does, and by UDP as well if that fails or takes long.
+        """Await `by_tcp`, and dial by UDP as well if that fails or takes long.
 
-        While it is dialled by UDP, it is dialled by TCP again and again: it may have
-        begun to listen. Raises the first error of `by_tcp` if neither connects.
+        Raises the error of `by_tcp` if neither connects.
         """
         head_start = SHORT_START if self._is_changing() else HEAD_START
-        tcp = asyncio.create_task(_outcome(by_tcp()), name="dial by TCP")
+        tcp = asyncio.create_task(_outcome(by_tcp), name="dial by TCP")
         tasks = {tcp}
         try:
             await asyncio.wait(tasks, timeout=head_start)
             if not tcp.done() or _is_unreached(tcp.result()):
                 by_udp = self._dial(address, keys, factory)
-                udp = asyncio.create_task(_outcome(by_udp), name="dial by UDP")
-                again = asyncio.create_task(_repeat(tcp, by_tcp), name="dial again")
-                waiting = tasks = {tcp, udp, again}
-                while not (tcp.done() and udp.done()) and not _has_connected(tasks):
-                    _, waiting = await asyncio.wait(
-                        waiting, return_when=asyncio.FIRST_COMPLETED
-                    )
-            if _has_connected(tasks):
-                return
+                tasks.add(asyncio.create_task(_outcome(by_udp), name="dial by UDP"))
+            waiting = tasks
+            while waiting:
+                is_refused = tcp.done() and _is_refused(tcp.result())
+                done, waiting = await asyncio.wait(
+                    waiting,
+                    timeout=REFUSED_TIME if is_refused else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    break
+                if any(each.result() is None for each in done):
+                    return
         finally:
             for each in tasks:
                 each.cancel()
@@ -139,24 +143,6 @@ class UdpPeers:
         return knocking
 
 
-async def _repeat(
-    tcp: "asyncio.Task[ShoalError | None]",
-    by_tcp: Callable[[], Coroutine[Any, Any, object]],
-) -> ShoalError | None:
-    """Dial by TCP again until it connects, or something else answers there."""
-    await asyncio.wait([tcp])
-    error, pause = tcp.result(), FIRST_PAUSE
-    while _is_unreached(error):
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LAST_PAUSE)
-        error = await _outcome(by_tcp())
-    return error
-
-
-def _has_connected(dials: "set[asyncio.Task[ShoalError | None]]") -> bool:
-    return any(each.done() and each.result() is None for each in dials)
-
-
 async def _outcome(dial: Coroutine[Any, Any, object]) -> ShoalError | None:
     """Return why a dial has failed; None if it has connected."""
     try:
@@ -175,6 +161,11 @@ def _end_unless_proven(stream: "QuicStream") -> None:
             stream.abort()
 
     asyncio.get_running_loop().call_later(PROOF_TIME, end)
+
+
+def _is_refused(error: ShoalError | None) -> bool:
+    """Return True if the machine at an address, or its router, refuses TCP there."""
+    return error is not None and isinstance(error.__cause__, ConnectionRefusedError)
 
 
 def _is_unreached(error: ShoalError | None) -> bool:

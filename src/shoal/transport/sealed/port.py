@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
@@ -58,8 +57,7 @@ class Port(SealedListener):
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            by_tcp = partial(
-                dial_sealed,
+            by_tcp = dial_sealed(
                 address,
                 keys,
                 self.node_id,
@@ -69,7 +67,7 @@ class Port(SealedListener):
                 port=self,
             )
             if self._udp is None or scope_of(address.host) is not Scope.GLOBAL:
-                await by_tcp()
+                await by_tcp
             else:
                 await self._udp.dial(by_tcp, address, keys, factory)
 
