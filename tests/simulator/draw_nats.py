@@ -52,10 +52,11 @@ def add_routers(plan: Plan, rng: Random) -> Plan:
     Some of those of `draw_home_users` change: the others reach the sharer only because
     its router maps a port, to another number.
     """
-    is_of_homes = len(plan.sites) == len(plan.machines) > 1 and not plan.loss
+    places = [machine.site for machine in plan.machines]
+    is_of_homes = places == list(range(max(2, len(plan.sites)))) and not plan.loss
     if is_of_homes and rng.random() < NEEDED:
-        kinds = [SYMMETRIC, *(rng.choice([SYMMETRIC, CHANGING]) for _ in plan.jobs)]
-        sites = [SitePlan(True, False, kind) for kind in kinds[: len(plan.sites)]]
+        kinds = [SYMMETRIC, *(rng.choice([SYMMETRIC, CHANGING]) for _ in places[1:])]
+        sites = [SitePlan(True, False, kind) for kind in kinds]
         sites[0] = replace(sites[0], maps="other")
         machines = tuple(replace(each, is_closed=False) for each in plan.machines)
         return replace(plan, sites=tuple(sites), machines=machines)
