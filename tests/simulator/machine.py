@@ -243,7 +243,7 @@ class SimMachine:
             self._report(f"{self.name} ended with {error!r}")
 
     def kill(self, *, power: bool = False) -> None:
-        """Kill the process, or let the whole machine lose power."""
+        """Kill the process, with what it read, or let the machine lose power."""
         for share in self._plan.shares:
             is_done = any(state.status == "done" for state in self._jobs_of(share))
             if power and not is_done:
@@ -251,7 +251,8 @@ class SimMachine:
                 self.known.discard(share.number)
             else:
                 self.kept[share.number] = self.stored(share)
-                if self._knows(share):
+                kinds = {each.job.kind for each in self._jobs_of(share)}
+                if self._knows(share) and kinds != {"read"}:
                     self.known.add(share.number)
         process, self.process = self.process, None
         if process is not None and not process.is_dead:
