@@ -68,7 +68,7 @@ def fetch_by(
     share = link_of(text) if code is None else None
 
     async def fetch(on_event: Callable[[DownloadEvent], None]) -> "FetchResult":
-        link = share or await redeem(registry, code or "", None)
+        link = share or await redeem(registry, code or "", timeout)
         return await fetch_sealed(registry, link, options, timeout, on_event)
 
     return fetch

@@ -63,6 +63,14 @@ def test_what_people_put_around_a_code_does_not_matter(text: str) -> None:
     assert parse_code(text.format(CODE)) == CODE
 
 
+@pytest.mark.parametrize("gap", [".", "_", ", ", "+", "/", " – ", "--"])
+def test_what_stands_between_the_words_does_not_matter(gap: str) -> None:
+    text = gap.join(["4821", "purity", "carbon", "olympic"])
+    assert parse_code(text) == CODE
+    with pytest.raises(UsageError):
+        parse_channel(text)  # a channel would be announced
+
+
 def test_nothing_need_stand_between_the_number_and_the_first_word() -> None:
     assert parse_code("4821purity carbon olympic") == CODE
 

@@ -42,6 +42,7 @@ async def test_a_page_of_another_origin_can_read_and_embed_nothing(
     browser: Chromium, folder: str, site: Site, tmp_path: Path, host: str
 ) -> None:
     """Another port of the same host is the same site but another origin."""
+    (tmp_path / "favicon.ico").touch()  # or Python prints a traceback
     (tmp_path / "evil.html").write_text(_EVIL.replace("TARGET", folder))
     port = site.serve_folder(tmp_path)
     tab = await browser.open_tab()
@@ -114,6 +115,7 @@ for (let i = 0; i < 60; i++)
 async def test_a_popup_of_another_site_can_be_opened_and_not_read(
     browser: Chromium, folder: str, site: Site, tmp_path: Path, path: str
 ) -> None:
+    (tmp_path / "favicon.ico").touch()  # or Python prints a traceback
     (tmp_path / "evil.html").write_text("<!DOCTYPE html>")
     port = site.serve_folder(tmp_path)
     tab = await browser.open_tab()
@@ -125,6 +127,7 @@ async def test_a_popup_of_another_site_can_be_opened_and_not_read(
 async def test_preconnects_and_archives_for_another_site_keep_no_user_out(
     browser: Chromium, folder: str, site: Site, tmp_path: Path
 ) -> None:
+    (tmp_path / "favicon.ico").touch()  # or Python prints a traceback
     (tmp_path / "evil.html").write_text(_CONNECTS.replace("TARGET", folder))
     port = site.serve_folder(tmp_path)
     evil, own = await browser.open_tab(), await browser.open_tab()

@@ -31,8 +31,9 @@ _FORM = re.compile(
     rf"shoal:.*|[a-z2-7]{{{_LENGTH}}}/?(?:\?.*)?", re.DOTALL | re.I | re.A
 )
 _SCHEME = re.compile(r"\Aweb\+(?=shoal:)", re.I | re.A)
-# Any spaces and hyphens, also those that a phone replaces them with.
-_GAP = r"[\s\-\u00a0\u2010-\u2015\u2212]"
+# Any spaces and hyphens, also those that a phone replaces them with, and what else is
+# put between words: a code that is taken for a channel is announced.
+_GAP = r"[\s\-._,+/\u00a0\u2010-\u2015\u2212]"
 _CODE = re.compile(rf"\d{{4}}{_GAP}*[a-z]+(?:{_GAP}+[a-z]+){{2}}", re.A | re.I)
 # What may follow hints and never ends them: a port does not, and `quote_origin` encodes
 # all of it.
