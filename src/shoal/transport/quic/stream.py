@@ -298,6 +298,14 @@ class QuicStream(asyncio.Transport):
         if quic is None or self._has_ended:
             return
         now = self._loop.time()
+        self._send_due(now)
+        self._set_timer(now)
+        if self._is_paused and self.get_write_buffer_size() <= self._limits[0]:
+            self._is_paused = False
+            if not self._is_closing:
+                self._protocol.resume_writing()
+
+    def _send_due(self, now: float) -> None:
         datagrams: list[bytes] = []
         self._call(
             lambda quic: datagrams.extend(
@@ -306,11 +314,6 @@ class QuicStream(asyncio.Transport):
         )
         if datagrams:
             self._send(datagrams)
-        self._set_timer(now)
-        if self._is_paused and self.get_write_buffer_size() <= self._limits[0]:
-            self._is_paused = False
-            if not self._is_closing:
-                self._protocol.resume_writing()
 
     def _set_timer(self, now: float) -> None:
         if self._has_ended:
@@ -349,14 +352,7 @@ class QuicStream(asyncio.Transport):
         quic, now = self._quic, self._loop.time()
         if quic is not None:
             self._call(QuicConnection.close)
-            datagrams: list[bytes] = []
-            self._call(
-                lambda quic: datagrams.extend(
-                    each for each, _ in quic.datagrams_to_send(now)
-                )
-            )
-            if datagrams:
-                self._send(datagrams)
+            self._send_due(now)
         self._has_ended = True
         for each in (self._timer, self._flushing, self._feeding):
             if each is not None:
