@@ -160,3 +160,15 @@ def test_time_without_checks_is_no_waiting() -> None:
     assert timer.waited(602.0) == 2.0
     timer.on_check(603.0)
     assert timer.reason_to_end(603.0, state()) is not None
+
+
+def test_data_that_has_just_arrived_gets_its_time() -> None:
+    """A peer was found late; the disk is not to blame, and the download goes on."""
+    timer, timeout = StallTimer(20.0, 0.0), 20.0
+    assert timer.reason_to_end(timeout - 1, state()) is None
+    arrived = state(found=1, ready=1, unwritten=100)
+    for late in (0.0, 1.0, timeout - 2):
+        assert timer.reason_to_end(timeout + late, arrived) is None
+        assert timer.stall_to_report(REPORT_AFTER + late, arrived) is None
+    error = timer.reason_to_end(2 * timeout, arrived)
+    assert "the disk is slow" in str(error)

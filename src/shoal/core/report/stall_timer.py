@@ -29,6 +29,7 @@ class StallTimer:
         self._last_report = now
         self._liars_since = now  # when an honest peer was last known
         self._sizeless_since = now  # when the sizes were last known
+        self._written_at = now  # when nothing was last waiting for the disk
         self._last_check = now
 
     def on_check(self, now: float) -> None:
@@ -44,6 +45,7 @@ class StallTimer:
             self._last_report += gap
             self._liars_since += gap
             self._sizeless_since += gap
+            self._written_at += gap
 
     def on_chunk(self, now: float) -> None:
         """Note a verified chunk."""
@@ -55,16 +57,20 @@ class StallTimer:
 
     def stall_to_report(self, now: float, state: DownloadState) -> Stall | None:
         """Return why no chunk arrives, if it is time to report that."""
-        if now - self._last_report < REPORT_AFTER:
+        self._note(now, state)
+        since_report = now - self._last_report
+        if min(since_report, self._waited_for(now, state)) < REPORT_AFTER:
             return None
         self._last_report = now
         return explain(state, self.waited(now))
 
     def reason_to_end(self, now: float, state: DownloadState) -> ShoalError | None:
         """Return the error to end the download with, if it should end."""
+        self._note(now, state)
         self._liars_since = self._liars_since if state.has_only_liars else now
         self._sizeless_since = self._sizeless_since if state.is_size_unknown else now
-        is_late = self._timeout is not None and self.waited(now) >= self._timeout
+        waited = self._waited_for(now, state)
+        is_late = self._timeout is not None and waited >= self._timeout
         liars_time = ORIGIN_LIARS_TIME if state.origins else LIARS_TIME
         if state.has_only_liars and (is_late or now - self._liars_since > liars_time):
             return _only_liars(state)
@@ -86,6 +92,17 @@ class StallTimer:
                 " to resume",
             )
         return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
+
+    def _note(self, now: float, state: DownloadState) -> None:
+        self._written_at = self._written_at if state.unwritten else now
+
+    def _waited_for(self, now: float, state: DownloadState) -> float:
+        """Return the seconds without a new chunk, or those for which the disk is slow.
+
+        Data that has just arrived, after a long wait for a peer, gets its time.
+        """
+        waited = self.waited(now)
+        return min(waited, now - self._written_at) if state.unwritten else waited
 
 
 def _only_liars(state: DownloadState) -> VerificationError:
