@@ -6,11 +6,11 @@ receiver only if it has not got the link by then. docs/protocol.md, "Codes at a 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from shoal.core.names.address import Address
-from shoal.core.report.events import Notice
-from shoal.errors import PeerError, RelayError
 from shoal.resources import Resources
+from shoal.transport.sealed.relay import meet_again
 
 __all__ = ["RECEIVERS", "wait_at_relays"]
 
@@ -20,30 +20,15 @@ RECEIVERS = b"receivers"
 
 
 async def wait_at_relays(
-    resources: Resources, meet: Callable[[Address], Awaitable[object]]
+    resources: Resources, meet: Callable[[Address], Awaitable[bool]]
 ) -> None:
-    """Call `meet` with each relay of the user, again and again until cancelled."""
+    """Call `meet` with each relay of the user, again and again until cancelled.
+
+    It returns True once it has met the other end.
+    """
     async with asyncio.TaskGroup() as tasks:
         for relay in resources.settings.relays:
-            tasks.create_task(_wait_at(relay, resources, meet))
-
-
-async def _wait_at(
-    relay: Address,
-    resources: Resources,
-    meet: Callable[[Address], Awaitable[object]],
-) -> None:
-    rest, most = REST
-    while True:
-        try:
-            await meet(relay)
-            rest = REST[0]
-            continue
-        except RelayError as error:
-            resources.on_notice(
-                Notice(f"The relay {relay} cannot be used: {error}. Trying again.")
+            again = meet_again(
+                relay, partial(meet, relay), REST, resources.rng, resources.on_notice
             )
-        except PeerError:
-            pass  # a stranger, or a node that has answered already
-        await asyncio.sleep(resources.rng.uniform(REST[0], rest))
-        rest = min(2 * rest, most)
+            tasks.create_task(again)

@@ -155,9 +155,10 @@ class OfferedCode:
         """
         await self._port.dialler(self._keys)(address, self._accept)
 
-    async def _meet(self, relay: Address) -> None:
-        """Meet a receiver at a relay; raises `PeerError`."""
+    async def _meet(self, relay: Address) -> bool:
+        """Meet a receiver at a relay, and return True; raises `PeerError`."""
         await self._port.meet(relay, self._keys, self._accept, lambda: None)
+        return True
 
     def _accept(self, proven: ProvenPeer) -> ExactStream:
         """Return the protocol of a new connection; raises `PeerError`."""

@@ -138,8 +138,8 @@ class _Redeeming:
             raise PeerError(f"{address} has answered")
         await self._ask(address, partial(self._dial, address))
 
-    async def _meet(self, relay: Address) -> None:
-        """Ask a node that waits at a relay; raises `PeerError`."""
+    async def _meet(self, relay: Address) -> bool:
+        """Ask a node that waits at a relay, and return True; raises `PeerError`."""
 
         async def meet(factory: Factory) -> None:
             await self._port.meet(
@@ -147,6 +147,7 @@ class _Redeeming:
             )
 
         await self._ask(relay, meet)
+        return True
 
     async def _ask(
         self, address: Address, connect: Callable[[Factory], Awaitable[object]]

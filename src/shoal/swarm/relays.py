@@ -8,15 +8,16 @@ arrives. Relays cost the people who run them, so a download tries all other ways
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.core.names.address import Address
 from shoal.core.report.events import Notice
 from shoal.core.report.status import RELAYED
-from shoal.errors import PeerError, RelayError
+from shoal.errors import PeerError
 from shoal.transport.sealed.proven import Factory
-from shoal.transport.sealed.relay import direct_time
+from shoal.transport.sealed.relay import direct_time, meet_again
 
 if TYPE_CHECKING:
     from shoal.swarm.swarm import Swarm
@@ -66,7 +67,9 @@ class Relays:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._leave_forever())
             async for relay, _ in relays:
-                tasks.create_task(self._wait_at(relay))
+                attempt = partial(self._meet_when_needed, relay)
+                again = meet_again(relay, attempt, REST, self._rng, self._on_notice)
+                tasks.create_task(again)
 
     async def _leave_forever(self) -> None:
         """Close connections through a relay once we have found a way around it.
@@ -82,26 +85,12 @@ class Relays:
                 if peer.is_relayed and peer.node_id in around:
                     peer.close()
 
-    async def _wait_at(self, relay: Address) -> None:
-        rest, most = REST
-        while True:
-            if not self._is_needed():
-                await asyncio.sleep(min(LOOK_PERIOD, self._direct_time))
-                continue
-            if relay not in self.tried:
-                self.tried.append(relay)
-            try:
-                if await self._meet_one(relay):
-                    rest = REST[0]
-                    continue
-            except RelayError as error:
-                self._on_notice(
-                    Notice(f"The relay {relay} cannot be used: {error}. Trying again.")
-                )
-            except PeerError:
-                pass  # a stranger, or a node that we are connected with already
-            await asyncio.sleep(self._rng.uniform(REST[0], rest))
-            rest = min(2 * rest, most)
+    async def _meet_when_needed(self, relay: Address) -> bool:
+        while not self._is_needed():  # noqa: ASYNC110  time alone may change it
+            await asyncio.sleep(min(LOOK_PERIOD, self._direct_time))
+        if relay not in self.tried:
+            self.tried.append(relay)
+        return await self._meet_one(relay)
 
     async def _meet_one(self, relay: Address) -> bool:
         """Return True once a peer is connected, False when none is needed any more.

@@ -8,14 +8,17 @@ on the relay passes bytes on. docs/protocol.md, "Relays".
 import asyncio
 import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from random import Random
 from typing import cast
 
 from shoal.core.crypto.keys import Keys
-from shoal.errors import PeerError
+from shoal.core.names.address import Address
+from shoal.core.report.events import Notice
+from shoal.errors import PeerError, RelayError
 
-__all__ = ["RELAY_OK", "AtRelay", "direct_time", "relay_request"]
+__all__ = ["RELAY_OK", "AtRelay", "direct_time", "meet_again", "relay_request"]
 
 SIDE_SIZE = 8  # bytes, written as 16 hex digits
 DIRECT_TIME = 5.0  # seconds in which a node tries to do without a relay
@@ -43,6 +46,36 @@ def relay_request(keys: Keys, name: bytes) -> bytes:
     """
     side = hashlib.sha256(keys.relay_token + name).digest()[:SIDE_SIZE]
     return f"please relay {keys.relay_token.hex()} for side {side.hex()}\n".encode()
+
+
+async def meet_again(
+    relay: Address,
+    meet: Callable[[], Awaitable[bool]],
+    pauses: tuple[float, float],
+    rng: Random,
+    on_notice: Callable[[Notice], None],
+) -> None:
+    """Meet other ends at a relay, one after another until cancelled.
+
+    Unless `meet` returns True, a pause follows: of the first of `pauses`, in seconds,
+    and then of a random time between that and a limit, which doubles up to the second.
+    A relay that fails is told to `on_notice`.
+    """
+    first, most = pauses
+    limit = first
+    while True:
+        try:
+            if await meet():
+                limit = first
+                continue
+        except RelayError as error:
+            on_notice(
+                Notice(f"The relay {relay} cannot be used: {error}. Trying again.")
+            )
+        except PeerError:
+            pass  # a stranger, or a node that we have met already
+        await asyncio.sleep(rng.uniform(first, limit))
+        limit = min(2 * limit, most)
 
 
 class AtRelay(asyncio.BufferedProtocol):
