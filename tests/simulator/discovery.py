@@ -89,7 +89,7 @@ class _Dht(_Discovery):
         """Announce a port by the number that `announced` returns for it."""
         super().__init__("dht", network, host, process, DHT_DELAY)
         self._announced = announced
-        self._searches: set[dht_search.Search] = set()
+        self._searches: dict[dht_search.Search, None] = {}
 
     def refresh(self, hosts: Sequence[str]) -> None:
         """Look for every topic and announce it at once."""
@@ -107,7 +107,7 @@ class _Dht(_Discovery):
         search = dht_search.Search(
             topic, port, is_awaited, rng, interval=INTERVAL, retry=RETRY
         )
-        self._searches.add(search)
+        self._searches[search] = None
         announced, number = None, 0
         try:
             while not self._closed.is_set():
@@ -131,7 +131,7 @@ class _Dht(_Discovery):
                 async for address in self._seek(search, wait):
                     yield address
         finally:
-            self._searches.discard(search)
+            self._searches.pop(search, None)
             if announced is not None:
                 self._network.withdraw(topic, announced)
 

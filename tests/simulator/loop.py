@@ -45,8 +45,8 @@ class Process:
         self.is_stopped = False
         self.context = contextvars.copy_context()
         self.context.run(_PROCESS.set, self)
-        self.tasks: set[asyncio.Task[Any]] = set()
-        """The tasks of this process that have not ended."""
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """Its tasks that have not ended, in the order of their start."""
         self._loop = loop
         self._held: list[asyncio.Handle] = []
 
@@ -236,8 +236,8 @@ class SimLoop(VirtualLoop):
         task = super().create_task(coro, **kwargs)
         process = (kwargs.get("context") or contextvars.copy_context()).get(_PROCESS)
         if process is not None:
-            process.tasks.add(task)
-            task.add_done_callback(process.tasks.discard)
+            process.tasks[task] = None
+            task.add_done_callback(process.tasks.pop)
         return task
 
     async def create_connection(  # type: ignore[override]

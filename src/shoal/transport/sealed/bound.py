@@ -93,10 +93,11 @@ async def _first_of(*dials: Coroutine[Any, Any, socket.socket]) -> socket.socket
             done, waiting = await asyncio.wait(
                 waiting, return_when=asyncio.FIRST_COMPLETED
             )
-            chosen = next((each for each in done if each.exception() is None), None)
+            connected = (each for each in tasks if each in done)
+            chosen = next((c for c in connected if c.exception() is None), None)
         return (chosen or tasks[0]).result()
     finally:
-        for each in waiting:
+        for each in tasks:  # in their order, so that runs can be repeated
             each.cancel()
         await asyncio.wait(tasks)
         for each in tasks:
