@@ -278,6 +278,7 @@ async def test_a_peer_that_starts_anew_replaces_its_former_connection() -> None:
     async with two_nodes() as (one, other):
         other.port.register(KEYS, other.serve)
         first = await one.dial(other)
+        served = await other.until_served
         one.loses = lambda datagram: True  # the process has died: no goodbye
         one.udp.close()
         await first.until_lost()
@@ -286,7 +287,7 @@ async def test_a_peer_that_starts_anew_replaces_its_former_connection() -> None:
         again = await one.dial(other)
         again.transport.write(b"again")
         assert await again.until(5) == b"again"
-        await (await other.until_served).until_lost()
+        await served.until_lost()
 
 
 async def test_datagrams_that_are_not_quic_end_nothing() -> None:
