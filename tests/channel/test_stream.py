@@ -54,6 +54,16 @@ async def test_a_window_smaller_than_the_file_moves_along(
         assert await read(CONTENT.id, [one.address, two.address]) == CONTENT.data
 
 
+async def test_the_chunk_that_proves_the_size_is_requested_first_then_in_order() -> (
+    None
+):
+    """The first request to a server is for one chunk: the reader waits for it."""
+    async with FakeServer(CONTENT) as server:
+        assert await read(CONTENT.id, [server.address]) == CONTENT.data
+        last = CONTENT.count - 1
+        assert server.requests == [last, *range(last)]
+
+
 async def test_nothing_beyond_the_window_is_requested_until_the_reader_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -328,13 +328,7 @@ class ChannelDownloader(Watcher[Server]):
             return
         self._tried_since = self._loop.time()
         self._offer = offers[0]
-        self._download = Download(
-            store,
-            self._offer,
-            self,
-            self._resources,
-            wanted=self._first_wanted(store.chunks),
-        )
+        self._download = self._make_download(store)
         self._monitor.on_started(self._download)
         if self._download.is_complete:
             self._on_complete(self._download)
@@ -342,9 +336,9 @@ class ChannelDownloader(Watcher[Server]):
             if claim == store.chunks:
                 self._download.add(server)
 
-    def _first_wanted(self, chunks: Chunks) -> Iterable[int] | None:
-        """Return the chunks to begin with; None for all in any order."""
-        return None
+    def _make_download(self, store: DownloadStore) -> Download[Server]:
+        """Return a download of every chunk, in any order."""
+        return Download(store, self._offer, self, self._resources)
 
     # The watcher of the download.
 

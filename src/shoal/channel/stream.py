@@ -158,9 +158,12 @@ class ChannelStream(ChannelDownloader):
         self._store = StreamStore(chunks)
         return self._store
 
-    def _first_wanted(self, chunks: Chunks) -> Iterable[int]:
-        """Return the last chunk, which proves the size, and those of the window."""
-        return (*range(chunks.count)[-1:], *range(min(_window(chunks), chunks.count)))
+    def _make_download(self, store: DownloadStore) -> Download[Server]:
+        """Return a download of the last chunk, which proves the size, then in order."""
+        download = Download(store, self._offer, self, self._resources, wanted=())
+        download.want(range(store.chunks.count)[-1:])
+        download.want(range(self._end_of_window))
+        return download
 
     def _outlook(self) -> DownloadState:
         # Nothing is kept for another run.

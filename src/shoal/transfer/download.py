@@ -88,7 +88,7 @@ class Download(Generic[S]):
     ) -> None:
         """Start with the chunks in `store`; without a `verifier` none is verified.
 
-        With `wanted`, fetch only those chunks, in this order, and those that `want`
+        With `wanted`, fetch only those chunks, in any order, and those that `want`
         adds. Requests stay within the download rate of `resources`.
         """
         self.store = store

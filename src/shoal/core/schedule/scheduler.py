@@ -38,7 +38,7 @@ class Scheduler(Generic[S]):
     ) -> None:
         """Begin with the chunks in `have` verified; verified chunks are added to it.
 
-        With `wanted`, only those chunks are requested, in this order, and those that
+        With `wanted`, only those chunks are requested, in any order, and those that
         `add_wanted` adds.
         """
         self._chunks = chunks
