@@ -18,6 +18,7 @@ from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.knock import KnockMemory
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, SelfConnectionError
+from shoal.transport.sealed.knocking import REST_TIME
 from shoal.transport.sealed.proven import Factory, ProvenPeer
 from tests.simulator.hosts import Host
 from tests.simulator.loop import Process
@@ -226,6 +227,11 @@ class SimKnocking:
             self._outcome.set_exception(error)
         self.abort()
 
+    def hang_up_after(self, seconds: float) -> None:
+        """End the connection once the peer has had time for the rest of an answer."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, lambda: self.fail(self._hung_up()))
+
     def succeed(self, protocol: object) -> None:
         """Report that a connection has been made."""
         if self._sock is not None:
@@ -294,20 +300,22 @@ def _cross(one: SimSocket, other: SimSocket) -> None:
 
 
 def _cross_shares(one: SimSocket, other: SimSocket) -> None:
-    """Connect two sockets that dialled each other for two shares, if both have both.
+    """Connect two sockets that dialled each other for two shares.
 
-    The handshake is left out.
+    It takes a server that has the share of the client. The handshake is left out.
     """
-    factories = [one.owner.factory(other.knock), other.owner.factory(one.knock)]
-    if None in factories or one.knocking is None or other.knocking is None:
-        return  # each awaits the answer of a peer in another share
+    if one.knocking is None or other.knocking is None:
+        return
     ours, theirs = one.knocking.handshake.knock, other.knocking.handshake.knock
     client, server = (one, other) if ours < theirs else (other, one)
     near, far = client.knocking, server.knocking
     assert near is not None
     assert far is not None
     accept = server.owner.factory(client.knock)
-    assert accept is not None
+    if accept is None:  # it takes the knock for the begin of an answer
+        for each in (near, far):
+            each.hang_up_after(REST_TIME)
+        return
     problem = PeerError(f"{far.address} dialled us at the same time, for another share")
     try:
         made = client.network.join(client, server.owner, accept, near.factory)

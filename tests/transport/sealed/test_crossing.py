@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shoal.core.crypto.crossing import DialHandshake
+from shoal.core.crypto.crossing import AnswerHandshake, DialHandshake
 from shoal.core.crypto.knock import KNOCK_SIZE, KnockMemory, handshake_start
 from shoal.core.crypto.noise import open_first
 from shoal.core.names.address import Address
@@ -113,6 +113,40 @@ async def test_a_peer_without_a_share_of_ours_is_refused() -> None:
         with pytest.raises(NotAHolderError):
             await made.dial
         assert len(await made.reader.read()) == KNOCK_SIZE
+
+
+async def test_of_two_that_dial_for_shares_that_the_other_lacks_each_ends_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither answers, and each might wait for an answer as long as for a slow peer."""
+    monkeypatch.setattr("shoal.transport.sealed.knocking.REST_TIME", 0.1)
+    async with crossing() as made:
+        made.writer.write(bytes(KNOCK_SIZE))
+        with pytest.raises(PeerError, match="hung up"):
+            await made.dial
+        assert len(await made.reader.read()) == KNOCK_SIZE
+
+
+async def test_an_answer_may_arrive_in_two_parts() -> None:
+    """Its first bytes are as long as a knock, and open with the key of no share."""
+    async with crossing() as made:
+        knock = await made.reader.readexactly(KNOCK_SIZE)
+        peer = AnswerHandshake(handshake_start(KEYS), PEER_ID, KnockMemory())
+        answer, _ = peer.receive(knock)
+        ended = asyncio.Event()
+        found = made.node._recognise
+
+        async def recognise(knock: bytes) -> Any:
+            try:
+                return await found(knock)
+            finally:
+                ended.set()
+
+        made.node._recognise = recognise  # type: ignore[method-assign]
+        made.writer.write(answer[:KNOCK_SIZE])
+        await ended.wait()
+        made.writer.write(answer[KNOCK_SIZE:])
+        assert (await made.dial).peer.node_id == PEER_ID
 
 
 async def test_a_crossed_handshake_ends_with_the_port(

@@ -14,12 +14,13 @@ from shoal.net.socket_names import host_of
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Factory, ProvenPeer
 
-__all__ = ["DIAL_TIME", "Knocking"]
+__all__ = ["DIAL_TIME", "REST_TIME", "Knocking"]
 
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
 # docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 DIAL_TIME = 10.0  # seconds
+REST_TIME = 1.0  # seconds between the first bytes of an answer, 48, and the last
 
 
 class Knocking(asyncio.BufferedProtocol):
@@ -86,10 +87,17 @@ class Knocking(asyncio.BufferedProtocol):
             self._on_unopened(self, knock)
 
     def on_no_share(self) -> None:
-        """Note that the knock is for no share of this node."""
+        """Note that the first bytes of the peer are no knock for a share of this node.
+
+        Either they are the beginning of its answer, or it has dialled for a share that
+        we do not have, and may wait for our answer as long as we wait for its own.
+        """
         self._on_unopened = None
         if self._refused is not None:
             self._fail(self._refused)
+            return
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(REST_TIME, self.abort)
 
     def cross(self, opened: Opened, factory: Factory) -> None:
         """Go on with a peer that has dialled for another share of this node.
