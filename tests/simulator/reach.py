@@ -63,21 +63,10 @@ class Reach:
         That they can if both are found in the DHT and no NAT changes their ports
         (docs/reach.md).
         """
-        if self._may_collide(one.host, other.host):
-            return False
         return self.can_meet(one, other) or (
             self._can_punch(one.host, other.host)
             and all(each.spec.finds == "all" for each in (one, other))
         )
-
-    def _may_collide(self, one: Host, other: Host) -> bool:
-        """Return True if a second share may find the ports of the first one in use.
-
-        A router that maps a port to another number gives a peer two addresses, but only
-        one connection is possible between its listening port and that of another peer.
-        """
-        shares = [share for share in self._world.plan.shares if not share.open]
-        return len(shares) > 1 and "other" in (one.site.maps, other.site.maps)
 
     def _can_punch(self, one: Host, other: Host) -> bool:
         return (
