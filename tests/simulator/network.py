@@ -49,6 +49,7 @@ class SimPort(Port):
         self._uncounted = set()
         self._asides = {}
         self._met = OrderedDict()
+        self.number = lambda port: host.number_of(port) or port
         self._loop = asyncio.get_running_loop()
         self.knocks = KnockMemory()
         self._udp = None

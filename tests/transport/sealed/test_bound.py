@@ -189,3 +189,14 @@ async def test_an_address_that_refuses_is_reported() -> None:
     async with listening() as node:
         with pytest.raises(ConnectionRefusedError):
             await connect_from(node.port, closed, KEYS, lambda port: None)
+
+
+async def test_the_port_aside_is_that_of_the_number_that_the_router_has() -> None:
+    """A peer computes it from the number that it dials."""
+    number, asides = 12_345, list[int]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(*server.getsockname()[:2])
+        async with listening() as node:
+            dial = partial(connect_from, node.port, address, KEYS, asides.append)
+            with await dial(number=number), await dial(number=number):
+                assert asides == [aside_port(number, KEYS)]

@@ -27,7 +27,7 @@ _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
 FIRST_ASIDE = 61_000  # above the ports that Linux gives to any program
 ASIDE_PORTS = 4_536
 ASIDE_PAUSE = 1.0  # seconds after a SYN that was refused
-ANY_PAUSE = 1.0  # seconds until a host that has been a peer is dialled from any port
+ANY_PAUSE = 1.0  # seconds until a known host is dialled from other ports as well
 
 can_share = os.name == "posix" and hasattr(socket, "SO_REUSEPORT")
 """Whether sockets that dial can have the port of one that listens."""
@@ -59,6 +59,7 @@ async def connect_from(
     keys: Keys,
     listen_aside: Callable[[int], None],
     *,
+    number: int | None = None,
     is_known: bool = False,
 ) -> socket.socket:
     """Return a socket that is connected to an IP address, if possible from `port`.
@@ -66,29 +67,31 @@ async def connect_from(
     If that port has a connection to the address already, for another share, the peer
     may know us by our port aside: it is dialled from there at its own one, and at
     `address` from any port, and the first connection is used. `listen_aside` lets it
-    dial us. If the host `is_known` as that of a peer, it may have that connection by
-    another number than its router has for `address`: it is dialled from any port, too,
-    if it does not answer. Raises `OSError` if the address cannot be reached.
+    dial us. `number` is that of `port` on the internet, if a router maps it. If the
+    host `is_known` as that of a peer, it may have that connection by another number
+    than `address` has: it is dialled as well as if the port were taken, if it does not
+    answer. Raises `OSError` if the address cannot be reached.
     """
     if not can_share:
         return await _connect(0, address)
+    ours = aside_port(number or port, keys)
+    theirs = Address(address.host, aside_port(address.port, keys))
+
+    async def connect_aside(pause: float = 0.0) -> socket.socket:
+        if pause:
+            await asyncio.sleep(pause)
+        listen_aside(ours)
+        return await _first_of(_connect(0, address), _knock_aside(ours, theirs))
+
     try:
         if is_known:
-            late = _connect_late(address)
+            late = connect_aside(ANY_PAUSE)
             return await _first_of(_connect(port, address), late, is_decided=True)
         return await _connect(port, address)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
-    ours = aside_port(port, keys)
-    theirs = Address(address.host, aside_port(address.port, keys))
-    listen_aside(ours)
-    return await _first_of(_connect(0, address), _knock_aside(ours, theirs))
-
-
-async def _connect_late(address: Address) -> socket.socket:
-    await asyncio.sleep(ANY_PAUSE)
-    return await _connect(0, address)
+    return await connect_aside()
 
 
 async def _knock_aside(port: int, address: Address) -> socket.socket:

@@ -75,6 +75,7 @@ async def dial_sealed(
                     address,
                     keys,
                     port.listen_aside,
+                    number=port.number(port.port),
                     is_known=port.has_met(address.host),
                 )
                 await loop.create_connection(lambda: knocking, sock=sock)

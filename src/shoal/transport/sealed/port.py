@@ -50,6 +50,8 @@ class Port(SealedListener):
         """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
+        self.number: Callable[[int], int] = int
+        """Returns the number of our TCP port on the internet."""
         self._asides: _Asides = {}
         self._met: OrderedDict[str, None] = OrderedDict()  # the latest last
         self._crossed: WeakSet[Knocking] = WeakSet()  # the handshakes of these go on
