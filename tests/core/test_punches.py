@@ -47,8 +47,8 @@ class End:
         self.shares = shares
         self.met: list[Met] = []
 
-    def dial(self, address: Address, now: float = 0.0) -> bytes:
-        knock = self.punches.dial(address, PSK, now)
+    def dial(self, address: Address, now: float = 0.0, psk: bytes = PSK) -> bytes:
+        knock = self.punches.dial(address, psk, now)
         assert knock is not None
         return knock
 
@@ -113,6 +113,29 @@ def test_two_that_dial_each_other_agree_on_the_client(
     assert all(end.met[0].is_dialled for end in ends)
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_two_that_dial_each_other_for_two_shares_meet_for_both(is_lost: bool) -> None:
+    """The first knock is lost if the other end's NAT lets no one in yet."""
+    shares = (PSK, OTHER_PSK)
+    one, other = End(1, shares), End(2, shares)
+    knocks = one.dial(OTHER), other.dial(ONE, psk=OTHER_PSK)
+    accept = one.take(knocks[1], OTHER)
+    one.take(other.take(accept, ONE), OTHER)
+    assert other.met == [Met(ONE, OTHER_PSK, is_dialled=True, is_client=True)]
+    assert one.met == [Met(OTHER, OTHER_PSK, is_dialled=False, is_client=False)]
+    if not is_lost:
+        other.take(one.take(other.take(knocks[0], ONE), OTHER), ONE)
+        assert one.met[1] == Met(OTHER, PSK, is_dialled=True, is_client=True)
+        assert other.met[1] == Met(ONE, PSK, is_dialled=False, is_client=False)
+
+
+def test_a_node_answers_a_knock_for_a_share_that_it_only_dials_for() -> None:
+    one, other = End(1, ()), End(2, ())
+    one.dial(OTHER)
+    assert one.take(other.dial(ONE, psk=OTHER_PSK), OTHER) == b""
+    assert one.take(End(3).dial(ONE), OTHER)
+
+
 @given(st.binary(min_size=48, max_size=48) | st.binary(max_size=100))
 def test_a_stranger_gets_no_byte(data: bytes) -> None:
     end = End(1)
@@ -171,7 +194,7 @@ def test_a_host_gets_few_knocks_a_minute_at_all_its_ports() -> None:
 def test_an_address_that_has_answered_can_be_dialled_again_at_once() -> None:
     one, other = End(1), End(2)
     one.take(other.take(one.dial(OTHER), ONE), OTHER)
-    one.punches.end(OTHER)
+    one.punches.end(OTHER, PSK)
     assert one.punches.dial(OTHER, PSK, 1.0)
 
 
@@ -209,7 +232,7 @@ def test_a_reply_is_repeated_until_the_peer_is_heard() -> None:
     assert one.punches.next_due() == REPEAT
     assert one.punches.repetitions(0.0) == []
     assert one.punches.repetitions(REPEAT) == [(reply, OTHER)]
-    one.punches.end(OTHER)
+    one.punches.end(OTHER, PSK)
     assert one.punches.next_due() is None
 
 

@@ -132,8 +132,8 @@ NETWORK_FIXES = (
         (
             Edit(
                 "shoal.transport.sealed.bound:connect_from",
-                "if can_share:",
-                "if False:",
+                "if not can_share:",
+                "if True:",
             ),
         ),
     ),

@@ -8,6 +8,7 @@ its connections seem to come.
 
 import asyncio
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class SimPort(Port):
         self._shares = {}
         self._uncounted = set()
         self._asides = {}
+        self._met = OrderedDict()
+        self.number = lambda port: host.number_of(port) or port
         self._loop = asyncio.get_running_loop()
         self.knocks = KnockMemory()
         self._udp = None
@@ -58,7 +61,16 @@ class SimPort(Port):
     def factory(self, knock: bytes) -> Factory | None:
         """Return what makes the connections of a share; None if it is not offered."""
         share = self._shares.get(knock)
-        return None if share is None else share.factory
+        return None if share is None else self._noting(share.factory)
+
+    def _noting(self, factory: Factory) -> Factory:
+        """Return a factory that also notes whom this node has met."""
+
+        def make(proven: ProvenPeer) -> asyncio.BufferedProtocol:
+            self.note_met(proven.address.host)
+            return factory(proven)
+
+        return make
 
     async def aclose(self) -> None:
         """Listen no more."""
@@ -84,7 +96,7 @@ class SimPort(Port):
                 address,
                 keys,
                 self.node_id,
-                factory,
+                self._noting(factory),
                 knocks=self.knocks,
                 port=self,
             )

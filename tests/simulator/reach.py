@@ -73,15 +73,13 @@ class Reach:
     def _may_collide(self, one: Host, other: Host) -> bool:
         """Return True if a second share may find the ports of the first one in use.
 
-        A router that lets in at another port than it sends from gives a peer two
+        A router that forwards a port and sends from another one gives a peer two
         addresses, but only one connection is possible between its listening port and
         that of another peer.
         """
         shares = [share for share in self._world.plan.shares if not share.open]
         return len(shares) > 1 and any(
-            host.site.maps == "other"
-            or (host.site.forwards and host.site.changes_ports)
-            for host in (one, other)
+            host.site.forwards and host.site.changes_ports for host in (one, other)
         )
 
     def _can_punch(self, one: Host, other: Host) -> bool:

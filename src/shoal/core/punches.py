@@ -75,7 +75,7 @@ class Punches:
         """Start with none; `knocks` are those that this node has received."""
         self._rng = rng
         self._knocks = knocks
-        self._punches: OrderedDict[Address, _Punch] = OrderedDict()
+        self._punches: OrderedDict[tuple[Address, bytes], _Punch] = OrderedDict()
         self._keys: dict[bytes, bytes] = {}
         self._pace = DialPace()
         self._proven: OrderedDict[Address, None] = OrderedDict()
@@ -91,19 +91,20 @@ class Punches:
         an answer, or if `MAX_PUNCHES` are.
         """
         self._expire(now)
-        dialled = sum(each.is_dialled for each in self._punches.values())
-        if address in self._punches or dialled >= MAX_PUNCHES:
+        dialled = [at for (at, _), each in self._punches.items() if each.is_dialled]
+        is_known = (address, psk) in self._punches or address in dialled
+        if is_known or len(dialled) >= MAX_PUNCHES:
             return None
         if address not in self._proven and self._pace.introduced_at(address, now) > now:
             return None
         key, nonce = self._key(psk), self._rng.randbytes(NONCE_SIZE)
         punch = _Punch(psk, key, nonce, now + PUNCH_TIME, is_dialled=True)
-        self._punches[address] = punch
+        self._punches[address, psk] = punch
         return make(key, Kind.KNOCK, nonce)
 
-    def end(self, address: Address) -> None:
+    def end(self, address: Address, psk: bytes) -> None:
         """Stop dialling an address, or sending it again what it may have missed."""
-        self._punches.pop(address, None)
+        self._punches.pop((address, psk), None)
 
     def on_datagram(
         self, data: bytes, source: Address, shares: Collection[bytes], now: float
@@ -117,14 +118,15 @@ class Punches:
         if len(data) != DATAGRAM_SIZE:
             return None
         self._expire(now)
-        punch = self._punches.get(source)
-        nonce = data[:NONCE_SIZE]
-        if punch is not None:
+        nonce, known = data[:NONCE_SIZE], self._known(source)
+        for punch in known:
             if is_made(punch.key, Kind.REPLY, data, punch.nonce):
                 is_client = punch.is_dialled and punch.nonce < nonce
                 return self._meet(source, punch, nonce, now, is_client=is_client)
             if punch.is_dialled and is_made(punch.key, Kind.ACCEPT, data, punch.nonce):
                 return self._meet(source, punch, nonce, now, is_client=True)
+        dialled = [each.psk for each in known if each.is_dialled]
+        shares = [*shares, *(psk for psk in dialled if psk not in shares)]
         return self._on_knock(data, source, shares, now)
 
     def next_due(self) -> float | None:
@@ -136,7 +138,7 @@ class Punches:
         """Return what to send again now: the peer may have missed it."""
         self._expire(now)
         again = []
-        for address, punch in self._punches.items():
+        for (address, _), punch in self._punches.items():
             if punch.repeat_at and punch.repeat_at <= now:
                 punch.repeat_at = now + REPEAT
                 again.append((punch.last, address))
@@ -160,7 +162,7 @@ class Punches:
             self._proven.popitem(last=False)
         met = Met(source, punch.psk, punch.is_dialled, is_client)
         if not punch.is_dialled:
-            del self._punches[source]  # it has had our answer
+            del self._punches[source, punch.psk]  # it has had our answer
             return b"", met
         punch.last = make(punch.key, Kind.REPLY, punch.nonce, nonce)
         punch.until, punch.repeat_at = now + MEET_TIME, now + REPEAT
@@ -170,24 +172,25 @@ class Punches:
         self, data: bytes, source: Address, shares: Collection[bytes], now: float
     ) -> tuple[bytes, Met | None] | None:
         """Answer the knock of a node that knows the id of one of `shares`."""
-        punch, nonce = self._punches.get(source), data[:NONCE_SIZE]
-        if punch is not None and punch.psk not in shares:
-            shares = [*shares, punch.psk]
-        psk = self._opened(data, shares, now)
+        nonce, psk = data[:NONCE_SIZE], self._opened(data, shares, now)
         if psk is None or not self._knocks.spend(nonce):
             return None
+        punch = self._punches.get((source, psk))
         if punch is not None and punch.is_dialled:
-            if punch.psk != psk or punch.nonce == nonce:
-                return None  # one connection with an address at a time, none with us
+            if punch.nonce == nonce:
+                return None  # we have dialled ourselves
             return make(punch.key, Kind.REPLY, punch.nonce, nonce), None
         accepted = [a for a, each in self._punches.items() if not each.is_dialled]
         if len(accepted) >= MAX_ACCEPTED:
             del self._punches[accepted[0]]
-        self._punches.pop(source, None)
+        self._punches.pop((source, psk), None)
         key, ours = self._key(psk), self._rng.randbytes(NONCE_SIZE)
         until = now + ACCEPT_TIME
-        self._punches[source] = _Punch(psk, key, ours, until, is_dialled=False)
+        self._punches[source, psk] = _Punch(psk, key, ours, until, is_dialled=False)
         return make(key, Kind.ACCEPT, ours, nonce), None
+
+    def _known(self, address: Address) -> list[_Punch]:
+        return [each for (at, _), each in self._punches.items() if at == address]
 
     def _opened(
         self, data: bytes, shares: Collection[bytes], now: float

@@ -103,6 +103,7 @@ class Registry:
             resources.own(self._port.aclose)
             resources.networks.keep_listening(self._port.listen_on, self._hang_up)
             resources.networks.map_port(self._port.port)
+            self._port.number = resources.networks.outside_port
             resources.networks.lend_udp(self._port)
         return self._port
 

@@ -355,7 +355,7 @@ async def test_an_address_is_dialled_once_at_a_time() -> None:
             dial = endpoint.dial(other.address, KEYS.psk, lambda _: Quiet())
             dials.append(asyncio.create_task(dial))
             await asyncio.sleep(0)
-            endpoint._punches.end(other.address)  # its time has just passed
+            endpoint._punches.end(other.address, KEYS.psk)  # its time has just passed
         dials[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await dials[0]

@@ -4,10 +4,13 @@ The tests that need global addresses are in `tests/reach`.
 """
 
 import asyncio
+import ctypes
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from struct import pack
 
 import pytest
 
@@ -16,6 +19,7 @@ from shoal.core.names.address import Address
 from shoal.errors import NetworkError
 from shoal.transport.sealed.bound import aside_port, can_share, connect_from
 from shoal.transport.sealed.port import Port
+from tests.helpers.sealed import PATIENCE
 
 KEYS, OTHER_KEYS = derive_keys(bytes(range(32))), derive_keys(bytes(32))
 
@@ -113,6 +117,41 @@ async def test_a_node_listens_at_so_many_ports_aside(
             socket.create_connection(("127.0.0.1", second))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="filters packets as Linux does")
+async def test_a_known_host_that_does_not_answer_is_dialled_from_any_port() -> None:
+    """Behind its router the address may lead to the port of another connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(*server.getsockname()[:2])
+        async with listening() as node:
+            drop_from(server, node.port)
+            async with asyncio.timeout(PATIENCE):
+                with await connect_from(
+                    node.port, address, KEYS, node.listen_aside, is_known=True
+                ):
+                    assert await Target(server).port() != node.port
+
+
+async def test_a_known_host_that_answers_is_dialled_once(target: Target) -> None:
+    async with listening() as node:
+        dial = partial(connect_from, node.port, is_known=True)
+        with await dial(target.address, KEYS, node.listen_aside):
+            assert await target.port() == node.port
+            with await dial(target.address, KEYS, node.listen_aside):
+                assert await target.port() != node.port
+    with pytest.raises(ConnectionRefusedError):
+        await dial(Address("127.0.0.1", 1), KEYS, node.listen_aside)
+
+
+def drop_from(server: socket.socket, port: int) -> None:
+    """Drop the packets to a listening socket that come from a port."""
+    attach_filter = 26  # SO_ATTACH_FILTER of Linux
+    load, is_port, end = 0x28, 0x15, 0x06  # of linux/bpf_common.h
+    steps = [(load, 0, 0, 0), (is_port, 0, 1, port), (end, 0, 0, 0), (end, 0, 0, 65535)]
+    code = ctypes.create_string_buffer(b"".join(pack("=HBBI", *s) for s in steps))
+    program = pack("@HP", len(steps), ctypes.addressof(code))
+    server.setsockopt(socket.SOL_SOCKET, attach_filter, program)
+
+
 async def test_a_port_that_another_program_has_is_not_used(
     target: Target,
 ) -> None:
@@ -150,3 +189,14 @@ async def test_an_address_that_refuses_is_reported() -> None:
     async with listening() as node:
         with pytest.raises(ConnectionRefusedError):
             await connect_from(node.port, closed, KEYS, lambda port: None)
+
+
+async def test_the_port_aside_is_that_of_the_number_that_the_router_has() -> None:
+    """A peer computes it from the number that it dials."""
+    number, asides = 12_345, list[int]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(*server.getsockname()[:2])
+        async with listening() as node:
+            dial = partial(connect_from, node.port, address, KEYS, asides.append)
+            with await dial(number=number), await dial(number=number):
+                assert asides == [aside_port(number, KEYS)]

@@ -1,9 +1,10 @@
 """Dial and accept peers over the UDP socket that the DHT uses, too.
 
 Its address on the internet is what the nodes of the DHT report, so peers that find it
-there can send to it. A datagram belongs to the connection with its source; one of 48
-bytes may begin one (`core.punches`); all others are left to the DHT. So a stranger gets
-no byte, whatever it sends.
+there can send to it. A datagram belongs to the connection that has its source and its
+destination id; one of 48 bytes may begin one (`core.punches`); all others are left to
+the DHT. So a stranger gets no byte, whatever it sends. Two nodes have a connection for
+each share.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from shoal.core.crypto.udp_knock import DATAGRAM_SIZE
 from shoal.core.names.address import Address
 from shoal.core.punches import PUNCH_TIME, Met, Punches
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.transport.quic.packets import end_of_run
 
 if TYPE_CHECKING:  # it imports qh3, which takes long
     from shoal.transport.quic.stream import QuicStream
@@ -33,6 +35,7 @@ Make = Callable[[bool], asyncio.BufferedProtocol]
 
 
 class _Dial(NamedTuple):
+    psk: bytes
     make: Make
     made: "asyncio.Future[QuicStream]"
 
@@ -53,7 +56,7 @@ class QuicEndpoint:
         self._accept = accept
         self._loop = asyncio.get_running_loop()
         self._punches = Punches(SystemRandom(), knocks)
-        self._streams: dict[Address, QuicStream] = {}
+        self._streams: dict[Address, dict[bytes, QuicStream]] = {}  # by the psk
         self._dialled: dict[Address, _Dial] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -65,11 +68,11 @@ class QuicEndpoint:
         `PeerError` if the address may not be dialled now, or does not answer.
         """
         knock = None
-        if address not in self._streams and address not in self._dialled:
+        if self._may_dial(address, psk):
             knock = self._punches.dial(address, psk, self._loop.time())
         if knock is None:
             raise PeerError(f"{address} may not be dialled by UDP now")
-        dial = _Dial(make, self._loop.create_future())
+        dial = _Dial(psk, make, self._loop.create_future())
         self._dialled[address] = dial
         self._send([knock], address)
         try:
@@ -85,7 +88,16 @@ class QuicEndpoint:
         finally:
             del self._dialled[address]
             if not dial.made.done() or dial.made.cancelled():
-                self._punches.end(address)
+                self._punches.end(address, psk)
+
+    def _may_dial(self, address: Address, psk: bytes) -> bool:
+        """Return True if a connection for a share can be told from all others.
+
+        A peer takes our first packet for that of the share that it has met us for last.
+        """
+        streams = self._streams.get(address, {})
+        is_busy = any(each.is_connecting for each in streams.values())
+        return not is_busy and psk not in streams and address not in self._dialled
 
     def on_datagrams(self, data: bytes, segment: int, source: Address) -> bool:
         """Take datagrams of one source; return False if not all of them are ours."""
@@ -105,22 +117,44 @@ class QuicEndpoint:
     def _on_part(self, data: bytes, segment: int, source: Address) -> bool:
         if len(data) == DATAGRAM_SIZE and self._on_knock(data, source):
             return True
-        stream = self._streams.get(source)
-        if stream is None:
-            return False
-        had_heard = stream.has_heard
-        stream.receive(data, segment)
-        if stream.has_heard and not had_heard:
-            self._punches.end(source)
-        return True
+        is_ours = True
+        while data:
+            end = end_of_run(data, segment)
+            found = self._stream_of(data[:segment], source)
+            if found is None:
+                is_ours = False
+            else:
+                psk, stream = found
+                had_heard = stream.has_heard
+                stream.receive(data[:end], segment)
+                if stream.has_heard and not had_heard:
+                    self._punches.end(source, psk)
+            data = data[end:]
+        return is_ours
+
+    def _stream_of(
+        self, datagram: bytes, source: Address
+    ) -> "tuple[bytes, QuicStream] | None":
+        """Return whose a datagram is; None if it is of no connection."""
+        streams = self._streams.get(source)
+        if streams is None:
+            return None
+        for psk, stream in streams.items():
+            if stream.takes(datagram):
+                return psk, stream
+        may_begin = (
+            each for each in reversed(streams.items()) if each[1].may_begin(datagram)
+        )
+        return next(may_begin, None)
 
     def close(self) -> None:
         """End every connection, and take no more datagrams."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for stream in list(self._streams.values()):
-            stream.abort()
+        for streams in list(self._streams.values()):
+            for stream in list(streams.values()):
+                stream.abort()
 
     def _on_knock(self, data: bytes, source: Address) -> bool:
         now, shares = self._loop.time(), self._shares()
@@ -137,36 +171,38 @@ class QuicEndpoint:
 
     def _on_met(self, met: Met) -> None:
         dial = self._dialled.get(met.address)
-        if dial is not None and not dial.made.done():
-            protocol = dial.make(met.is_client)
-            stream = self._connect(met.address, protocol, is_client=met.is_client)
-            dial.made.set_result(stream)
+        if met.is_dialled:
+            if dial is not None and dial.psk == met.psk and not dial.made.done():
+                protocol = dial.make(met.is_client)
+                dial.made.set_result(self._connect(met, protocol))
             return
-        former = self._streams.get(met.address)
+        former = self._streams.get(met.address, {}).get(met.psk)
         if former is not None:
             former.abort()  # the peer has started anew
-        if len(self._streams) < MAX_ACCEPTED:
-            protocol = self._accept(met.address, met.psk)
-            self._connect(met.address, protocol, is_client=False)
+        if sum(map(len, self._streams.values())) < MAX_ACCEPTED:
+            self._connect(met, self._accept(met.address, met.psk))
 
-    def _connect(
-        self, address: Address, protocol: asyncio.BufferedProtocol, *, is_client: bool
-    ) -> "QuicStream":
+    def _connect(self, met: Met, protocol: asyncio.BufferedProtocol) -> "QuicStream":
         from shoal.transport.quic.stream import QuicStream
 
+        address, psk = met.address, met.psk
+        streams = self._streams.setdefault(address, {})
+
         def on_end() -> None:
-            if self._streams.get(address) is stream:
+            if streams.get(psk) is stream:
+                del streams[psk]
+                self._punches.end(address, psk)
+            if not streams and self._streams.get(address) is streams:
                 del self._streams[address]
-                self._punches.end(address)
 
         stream = QuicStream(
             protocol,
             address,
             lambda datagrams: self._send(datagrams, address),
             on_end,
-            is_client=is_client,
+            is_client=met.is_client,
         )
-        self._streams[address] = stream
+        streams[psk] = stream
         return stream
 
     def _set_timer(self) -> None:

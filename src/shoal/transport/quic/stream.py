@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, cast
 
-from qh3._hazmat import Buffer
 from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.events import (
     ConnectionTerminated,
@@ -21,11 +20,11 @@ from qh3.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
-from qh3.quic.packet import QuicPacketType, pull_quic_header
 
 from shoal.core.names.address import Address
 from shoal.transport.liveness import SILENCE_LIMIT
-from shoal.transport.quic.tls import configuration
+from shoal.transport.quic.connection import Connection, accepting
+from shoal.transport.quic.packets import begins, destination_of
 
 __all__ = ["QuicStream", "Send"]
 
@@ -33,7 +32,6 @@ Send = Callable[[list[bytes]], None]
 """Send datagrams to the peer."""
 
 STREAM = 0  # the first stream that a client opens
-CID_SIZE = 8  # bytes of a connection id
 # What TCP would have in the buffer of the socket.
 SEND_ROOM = 512 * 1024  # bytes that may wait before the protocol is paused
 # On a slow line every packet would wake the protocol, as SO_RCVLOWAT avoids for TCP.
@@ -41,22 +39,6 @@ FEED_PERIOD = 0.002  # seconds between two calls of the protocol at least
 OPEN_TIME = 10.0  # seconds for the stream to begin
 CLOSE_TIME = 15.0  # seconds for the peer to take the last bytes
 PING_AFTER = SILENCE_LIMIT / 2  # seconds of silence; NATs forget after 30
-
-
-class _Connection(QuicConnection):
-    """A connection that can leave its events where they are, and so its window."""
-
-    is_held = False
-
-    def _drain_core(self) -> None:
-        if not self.is_held:
-            super()._drain_core()
-
-    def release(self) -> None:
-        """Take the events that were left."""
-        self.is_held = False
-        if self._core is not None:
-            self._drain_core()
 
 
 class QuicStream(asyncio.Transport):
@@ -82,7 +64,7 @@ class QuicStream(asyncio.Transport):
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._is_client = is_client
-        self._quic: _Connection | None = None
+        self._quic: Connection | None = None
         self._is_open = self._is_closing = self._has_ended = False
         self._is_reading = True
         self._is_feeding = False
@@ -99,7 +81,7 @@ class QuicStream(asyncio.Transport):
         # No protocol that could end the stream has it until it is open.
         self._closing_at = self._loop.time() + OPEN_TIME
         if is_client:
-            self._quic = _Connection(configuration=configuration(is_client=True))
+            self._quic = Connection()
             self._quic.connect(address, self._loop.time())
             self._flush_soon()
         self._set_timer(self._loop.time())
@@ -112,7 +94,7 @@ class QuicStream(asyncio.Transport):
             return
         now = self._heard_at = self._loop.time()
         if self._quic is None:
-            self._quic = _accepting(data[:segment])
+            self._quic = accepting(data[:segment])
         try:
             if self._quic is not None:
                 self._quic.receive_gro_buffer(data, segment, self._address, now)
@@ -121,6 +103,21 @@ class QuicStream(asyncio.Transport):
             return
         self._take_events()
         self._flush()
+
+    def takes(self, datagram: bytes) -> bool:
+        """Return True if a datagram of the peer is for this connection."""
+        quic = self._quic
+        return quic is not None and destination_of(datagram) in quic.ids
+
+    def may_begin(self, datagram: bytes) -> bool:
+        """Return True if a datagram may begin this connection, of which we wait."""
+        is_awaited = self._quic is None and not self._has_ended
+        return is_awaited and not self._is_client and begins(datagram)
+
+    @property
+    def is_connecting(self) -> bool:
+        """Return True if it is ours to begin, and the peer has not answered yet."""
+        return self._is_client and not self._is_open
 
     @property
     def has_heard(self) -> bool:
@@ -213,7 +210,7 @@ class QuicStream(asyncio.Transport):
 
     # Events of qh3.
 
-    def _call(self, work: Callable[[_Connection], None]) -> None:
+    def _call(self, work: Callable[[Connection], None]) -> None:
         """Let qh3 do something; end the stream if it cannot."""
         if self._quic is not None and not self._has_ended:
             try:
@@ -278,7 +275,7 @@ class QuicStream(asyncio.Transport):
 
     def _continue_reading(self) -> None:
         if self.is_reading() and self._quic is not None:
-            self._call(_Connection.release)
+            self._call(Connection.release)
             self._fed_at = -inf
             self._take_events()
             self._flush()
@@ -372,20 +369,3 @@ class QuicStream(asyncio.Transport):
 
 def _nothing() -> None:
     pass
-
-
-def _accepting(datagram: bytes) -> _Connection | None:
-    """Return a server's connection for the first datagram of a client.
-
-    None if it is another datagram: anyone can send one in the name of the client.
-    """
-    try:
-        header = pull_quic_header(Buffer(data=datagram), CID_SIZE)
-    except ValueError:
-        return None
-    if header.packet_type is not QuicPacketType.INITIAL or len(datagram) < 1200:
-        return None
-    return _Connection(
-        configuration=configuration(is_client=False),
-        original_destination_connection_id=header.destination_cid,
-    )

@@ -27,6 +27,7 @@ _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
 FIRST_ASIDE = 61_000  # above the ports that Linux gives to any program
 ASIDE_PORTS = 4_536
 ASIDE_PAUSE = 1.0  # seconds after a SYN that was refused
+ANY_PAUSE = 1.0  # seconds until a known host is dialled from other ports as well
 
 can_share = os.name == "posix" and hasattr(socket, "SO_REUSEPORT")
 """Whether sockets that dial can have the port of one that listens."""
@@ -53,26 +54,44 @@ def aside_port(port: int, keys: Keys) -> int:
 
 
 async def connect_from(
-    port: int, address: Address, keys: Keys, listen_aside: Callable[[int], None]
+    port: int,
+    address: Address,
+    keys: Keys,
+    listen_aside: Callable[[int], None],
+    *,
+    number: int | None = None,
+    is_known: bool = False,
 ) -> socket.socket:
     """Return a socket that is connected to an IP address, if possible from `port`.
 
     If that port has a connection to the address already, for another share, the peer
     may know us by our port aside: it is dialled from there at its own one, and at
     `address` from any port, and the first connection is used. `listen_aside` lets it
-    dial us. Raises `OSError` if the address cannot be reached.
+    dial us. `number` is that of `port` on the internet, if a router maps it. If the
+    host `is_known` as that of a peer, it may have that connection by another number
+    than `address` has: it is dialled as well as if the port were taken, if it does not
+    answer. Raises `OSError` if the address cannot be reached.
     """
-    if can_share:
-        try:
-            return await _connect(port, address)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        ours = aside_port(port, keys)
-        theirs = Address(address.host, aside_port(address.port, keys))
+    if not can_share:
+        return await _connect(0, address)
+    ours = aside_port(number or port, keys)
+    theirs = Address(address.host, aside_port(address.port, keys))
+
+    async def connect_aside(pause: float = 0.0) -> socket.socket:
+        if pause:
+            await asyncio.sleep(pause)
         listen_aside(ours)
         return await _first_of(_connect(0, address), _knock_aside(ours, theirs))
-    return await _connect(0, address)
+
+    try:
+        if is_known:
+            late = connect_aside(ANY_PAUSE)
+            return await _first_of(_connect(port, address), late, is_decided=True)
+        return await _connect(port, address)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+    return await connect_aside()
 
 
 async def _knock_aside(port: int, address: Address) -> socket.socket:
@@ -84,8 +103,13 @@ async def _knock_aside(port: int, address: Address) -> socket.socket:
             await asyncio.sleep(ASIDE_PAUSE)
 
 
-async def _first_of(*dials: Coroutine[Any, Any, socket.socket]) -> socket.socket:
-    """Return the socket that connects first; raise what the first dial raises."""
+async def _first_of(
+    *dials: Coroutine[Any, Any, socket.socket], is_decided: bool = False
+) -> socket.socket:
+    """Return the socket that connects first; raise what the first dial raises.
+
+    With `is_decided`, that ends the others as soon as the first dial has failed.
+    """
     tasks = [asyncio.create_task(dial) for dial in dials]
     waiting, chosen = set(tasks), None
     try:
@@ -95,6 +119,8 @@ async def _first_of(*dials: Coroutine[Any, Any, socket.socket]) -> socket.socket
             )
             connected = (each for each in tasks if each in done)
             chosen = next((c for c in connected if c.exception() is None), None)
+            if is_decided and tasks[0] in done:
+                break
         return (chosen or tasks[0]).result()
     finally:
         for each in tasks:  # in their order, so that runs can be repeated

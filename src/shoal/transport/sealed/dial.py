@@ -70,7 +70,14 @@ async def dial_sealed(
     with _settling(knocking, outcome):
         if port is not None and scope_of(address.host) is Scope.GLOBAL:
             async with reaching(address, PUNCH_TIME):
-                sock = await connect_from(port.port, address, keys, port.listen_aside)
+                sock = await connect_from(
+                    port.port,
+                    address,
+                    keys,
+                    port.listen_aside,
+                    number=port.number(port.port),
+                    is_known=port.has_met(address.host),
+                )
                 await loop.create_connection(lambda: knocking, sock=sock)
             async with reaching(address, within):
                 return await outcome

@@ -7,6 +7,7 @@ a node which dials itself notices.
 import asyncio
 import os
 import socket
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,7 +21,7 @@ from shoal.net.ports import bind_port
 from shoal.transport.sealed.bound import share_port
 from shoal.transport.sealed.dial import dial_sealed, meet_sealed
 from shoal.transport.sealed.knocking import Knocking
-from shoal.transport.sealed.listen import SealedListener
+from shoal.transport.sealed.listen import SealedListener, _Share
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = ["Port"]
 # As long as Linux lets the answers to a SYN in through a NAT.
 ASIDE_TIME = 120.0  # seconds for which a port aside is listened on after a dial from it
 MAX_ASIDES = 64  # ports
+MAX_MET = 1024  # hosts that are remembered to have been peers
 
 _Asides: TypeAlias = "dict[int, tuple[list[asyncio.Task[None]], asyncio.TimerHandle]]"
 
@@ -48,7 +50,10 @@ class Port(SealedListener):
         """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
+        self.number: Callable[[int], int] = int
+        """Returns the number of our TCP port on the internet."""
         self._asides: _Asides = {}
+        self._met: OrderedDict[str, None] = OrderedDict()  # the latest last
         self._crossed: WeakSet[Knocking] = WeakSet()  # the handshakes of these go on
         self._udp: UdpPeers | None = None
         super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
@@ -57,11 +62,15 @@ class Port(SealedListener):
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
+            def make(proven: ProvenPeer) -> asyncio.BufferedProtocol:
+                self.note_met(proven.address.host)
+                return factory(proven)
+
             by_tcp = dial_sealed(
                 address,
                 keys,
                 self.node_id,
-                factory,
+                make,
                 threads=self.threads,
                 knocks=self.knocks,
                 port=self,
@@ -72,6 +81,17 @@ class Port(SealedListener):
                 await self._udp.dial(by_tcp, address, keys, factory)
 
         return dial
+
+    def note_met(self, host: str) -> None:
+        """Note that a holder of one of our shares is connected, at an IP address."""
+        self._met[host] = None
+        self._met.move_to_end(host)
+        if len(self._met) > MAX_MET:
+            self._met.popitem(last=False)
+
+    def has_met(self, host: str) -> bool:
+        """Return True if a holder of one of our shares has been connected there."""
+        return host in self._met
 
     def use_udp(
         self, send: "SendTo", is_changing: Callable[[], bool]
@@ -151,6 +171,10 @@ class Port(SealedListener):
         if self._udp is not None:
             self._udp.close()
         await super().aclose()
+
+    def _pass_to(self, share: _Share, peer: ProvenPeer) -> asyncio.BufferedProtocol:
+        self.note_met(peer.address.host)
+        return super()._pass_to(share, peer)
 
     def _accept(self, listening: socket.socket) -> "asyncio.Task[None]":
         share_port(listening)
