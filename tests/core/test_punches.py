@@ -231,3 +231,15 @@ def test_a_datagram_is_of_one_kind(kind: Kind) -> None:
     data = make(KEY, kind, bytes(NONCE_SIZE), b"x" * NONCE_SIZE)
     fits = [each for each in Kind if is_made(KEY, each, data, b"x" * NONCE_SIZE)]
     assert fits == [kind]
+
+
+def test_a_host_that_only_knocks_displaces_no_other() -> None:
+    """The first of its own knocks are forgotten."""
+    node, one, attacker = End(1), End(2), End(3)
+    accepted = node.take(one.dial(OTHER), ONE)
+    for port in range(2 * MAX_ACCEPTED):
+        attacker = End(100 + port)
+        node.take(attacker.dial(OTHER), Address("7.7.7.7", 5000 + port))
+    node.take(one.take(accepted, OTHER), ONE)
+    assert [met.address for met in node.met] == [ONE]
+    assert len(node.punches) < MAX_ACCEPTED

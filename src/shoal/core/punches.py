@@ -26,6 +26,8 @@ from shoal.core.crypto.udp_knock import (
 from shoal.core.dials import MAX_PUNCHES, DialPace
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import host_key
+from shoal.core.places import first_of_crowd
 
 __all__ = ["PUNCH_TIME", "REPEAT", "Met", "Punches"]
 
@@ -182,7 +184,7 @@ class Punches:
             return make(punch.key, Kind.REPLY, punch.nonce, nonce), None
         accepted = [a for a, each in self._punches.items() if not each.is_dialled]
         if len(accepted) >= MAX_ACCEPTED:
-            del self._punches[accepted[0]]
+            del self._punches[first_of_crowd(accepted, lambda at: host_key(at.host))]
         self._punches.pop(source, None)
         key, ours = self._key(psk), self._rng.randbytes(NONCE_SIZE)
         until = now + ACCEPT_TIME
