@@ -22,7 +22,7 @@ from shoal.transport.quic.endpoint import ACCEPT_BURST, ACCEPT_RATE
 from shoal.transport.quic.tls import configuration
 from tests.adversary.meetings import INTERNET, NODE, PORT
 from tests.helpers.codes import dial
-from tests.helpers.commands import code_of, link_of
+from tests.helpers.commands import code_of, cpu_time, link_of
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
@@ -117,6 +117,10 @@ class _Holder:
             return bool(self.socket.recv(2048))
         return False
 
+    def garble(self) -> None:
+        """Send a datagram of the size of a knock that is none."""
+        self._send(os.urandom(48))
+
     def _send(self, data: bytes) -> None:
         self.socket.sendto(data, (NODE, PORT))
 
@@ -159,7 +163,27 @@ def quic_handshakes_of_one_host(folder: Path) -> None:
         assert begun <= most, f"{begun} handshakes in {passed:.0f} s"
 
 
-_CASES = (code_flood_of_one_host, quic_places_of_one_host, quic_handshakes_of_one_host)
+def udp_garbage_of_one_host(folder: Path) -> None:
+    """Send datagrams that no share makes, as fast as the sharer takes them."""
+    with _sharing(folder) as sharer, _holders(sharer) as holder:
+        attacker, end = holder(ATTACKER), time.monotonic() + FLOOD_TIME
+        cpu, number = cpu_time(sharer), 0
+        while time.monotonic() < end:
+            attacker.garble()
+            number += 1
+            time.sleep(0.0005)
+        cpu = cpu_time(sharer) - cpu
+        other = holder(HONEST)
+        assert other.knock(), f"not heard after {number} datagrams, {cpu:.1f} s"
+        assert other.begin()
+
+
+_CASES = (
+    code_flood_of_one_host,
+    quic_places_of_one_host,
+    quic_handshakes_of_one_host,
+    udp_garbage_of_one_host,
+)
 
 CROWDS: dict[str, Callable[[Path], None]] = {
     case.__name__: partial(_inside, case.__name__) for case in _CASES

@@ -243,3 +243,17 @@ def test_a_host_that_only_knocks_displaces_no_other() -> None:
     node.take(one.take(accepted, OTHER), ONE)
     assert [met.address for met in node.met] == [ONE]
     assert len(node.punches) < MAX_ACCEPTED
+
+
+def test_a_stranger_uses_up_little_of_what_can_be_tried() -> None:
+    """A node with very many shares tries few datagrams with all of them."""
+    shares = tuple(bytes([n % 256, n // 256]) * 16 for n in range(1000))
+    node = End(1, (*shares, PSK))
+    rng, answered = Random(3), 0
+    for number in range(400):
+        now = 1.0 + number / 1000
+        node.take(rng.randbytes(DATAGRAM_SIZE), Address("7.7.7.7", 5000), now)
+        if number >= 300 and number % 10 == 0:
+            address = Address("8.8.2.2", number)
+            answered += bool(node.take(End(number).dial(OTHER, now), address, now))
+    assert answered == 10

@@ -24,6 +24,7 @@ from shoal.core.crypto.udp_knock import (
     udp_key,
 )
 from shoal.core.dials import MAX_PUNCHES, DialPace
+from shoal.core.host_limits import HostLimit
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import host_key
@@ -41,6 +42,9 @@ MAX_ACCEPTED = 64  # nodes that have knocked and not shown that they receive
 MAX_PROVEN = 1024  # addresses that are remembered to have done so
 TRY_RATE = 100_000.0  # keys per second that datagrams are tried with: 0.15 s of work
 TRY_BURST = 20_000.0  # keys at once; twice as many as a node has shares
+# So no stranger uses up what can be tried, even at a node with thousands of shares.
+STRANGE_BURST = 32.0  # datagrams of one host at once that no share makes
+STRANGE_RATE = 2.0  # such datagrams of one host per second
 
 Datagram = tuple[bytes, Address]
 
@@ -82,6 +86,7 @@ class Punches:
         self._pace = DialPace()
         self._proven: OrderedDict[Address, None] = OrderedDict()
         self._tried = LeakyBucket(TRY_RATE)
+        self._strange = HostLimit(STRANGE_BURST, STRANGE_RATE)
 
     def __len__(self) -> int:
         return len(self._punches)
@@ -175,7 +180,11 @@ class Punches:
         punch, nonce = self._punches.get(source), data[:NONCE_SIZE]
         if punch is not None and punch.psk not in shares:
             shares = [*shares, punch.psk]
-        psk = self._opened(data, shares, now)
+        psk = None
+        if self._strange.allows(source.host, now):
+            psk = self._opened(data, shares, now)
+            if psk is None:
+                self._strange.add(source.host, now)
         if psk is None or not self._knocks.spend(nonce):
             return None
         if punch is not None and punch.is_dialled:
