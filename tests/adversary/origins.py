@@ -24,6 +24,7 @@ LARGE = (
 TIMEOUT = 6  # seconds without a chunk until the download ends
 MOST_SENT = 16 << 20  # bytes that a hostile origin may get rid of, in all connections
 MOST_PEAK = 288 << 10  # KiB of memory that a command may use at any time
+FAR_DATE = b"HTTP/1.1 503 x\r\nRetry-After: Mon, 01 Jan %b 00:00:00 GMT\r\n\r\n"
 NOTHING: Mapping[bytes, bytes] = {}
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIDSECRET",
@@ -133,6 +134,13 @@ def _says_without_end(said: bytes, folder: Path) -> None:
     assert server.sent < MOST_SENT, f"it was read {server.sent:,} bytes"
 
 
+def retry_after_the_last_year(folder: Path) -> None:
+    """Ask to be left alone until a year of 20 digits: the download goes on."""
+    with serving(FAR_DATE % (b"9" * 20)) as server:
+        _get(folder, f"http://127.0.0.1:{server.port}/x")
+        assert len(server.requests) > 1, "the origin was not asked again"
+
+
 def origin_redirects_with_password(folder: Path) -> None:
     """Redirect a request with a password to another server."""
     with serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as other:
@@ -189,6 +197,7 @@ ORIGINS: dict[str, Callable[[Path], None]] = {
     "header_without_end": partial(
         _says_without_end, b"HTTP/1.1 206 x\r\nX: " + b"x" * 999
     ),
+    "retry_after_the_last_year": retry_after_the_last_year,
     "origin_redirects_with_password": origin_redirects_with_password,
     "link_sends_no_s3_key": link_sends_no_s3_key,
     "redirect_sends_no_s3_key": redirect_sends_no_s3_key,

@@ -40,6 +40,7 @@ from pathlib import Path
 from tests.adversary.adv import ATTACKS, LISTENERS
 from tests.adversary.arrivals import ARRIVALS
 from tests.adversary.codes import CODES
+from tests.adversary.crowds import CROWDS
 from tests.adversary.downloaders import DOWNLOADERS
 from tests.adversary.gateways import GATEWAYS
 from tests.adversary.lan import LAN
@@ -65,6 +66,7 @@ OTHERS = {
     **LAN,
     **ARRIVALS,
     **MEETINGS,
+    **CROWDS,
 }
 HEADER = (
     f"{'':7} {'case':24} {'honest':>7} {'slower':>7} {'more memory':>12} {'CPU':>5}"

@@ -35,6 +35,7 @@ from tests.helpers.codes import (
     Squatter,
     answer_greeting,
     answer_without_proof,
+    dial,
     dialled,
     guess,
     offering,
@@ -276,7 +277,11 @@ async def test_a_wrong_receipt_is_none() -> None:
         assert (await redeem(CODE, sender.address)).id == LINK.id
 
 
-async def test_many_connections_that_say_nothing_keep_no_receiver_out() -> None:
+async def test_many_connections_that_say_nothing_keep_no_receiver_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offer, "HOST_BURST", 2.0 * MAX_EXCHANGES)
+    monkeypatch.setattr(offer, "EXCHANGE_BURST", 2.0 * MAX_EXCHANGES)
     async with offering() as sender:
         connections = [dialled(CODE, sender.address) for _ in range(MAX_EXCHANGES + 4)]
         streams = [await each.__aenter__() for each in connections]
@@ -285,6 +290,37 @@ async def test_many_connections_that_say_nothing_keep_no_receiver_out() -> None:
                 for each in streams[:4]:
                     await each.until_closed()
             assert (await redeem(CODE, sender.address)).id == LINK.id
+        finally:
+            for each in streams:
+                each.abort()
+
+
+async def test_a_flood_of_one_host_keeps_no_receiver_of_another_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("EXCHANGE_RATE", "HOST_RATE"):
+        monkeypatch.setattr(offer, name, 1e-9)
+    async with offering(hosts=("127.0.0.1", "::1")) as sender:
+        flooded = Address("::1", sender.port.port)
+        for _ in range(int(offer.EXCHANGE_BURST) + 4):
+            async with dialled(CODE, flooded):
+                pass
+        assert (await redeem(CODE, sender.address)).id == LINK.id
+
+
+async def test_the_oldest_connection_of_the_host_with_the_most_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(offer, "MAX_EXCHANGES", 3)
+    async with offering(hosts=("127.0.0.1", "::1")) as sender:
+        other = Address("::1", sender.port.port)
+        addresses = [sender.address, other, other, sender.address]
+        streams = [await dial(CODE, address) for address in addresses]
+        try:
+            async with asyncio.timeout(10):
+                await streams[1].until_closed()
+            streams[0].write(bytes(GREETING_SIZE))
+            assert await streams[0].read(GREETING_SIZE)
         finally:
             for each in streams:
                 each.abort()

@@ -254,3 +254,29 @@ def test_a_datagram_is_of_one_kind(kind: Kind) -> None:
     data = make(KEY, kind, bytes(NONCE_SIZE), b"x" * NONCE_SIZE)
     fits = [each for each in Kind if is_made(KEY, each, data, b"x" * NONCE_SIZE)]
     assert fits == [kind]
+
+
+def test_a_host_that_only_knocks_displaces_no_other() -> None:
+    """The first of its own knocks are forgotten."""
+    node, one, attacker = End(1), End(2), End(3)
+    accepted = node.take(one.dial(OTHER), ONE)
+    for port in range(2 * MAX_ACCEPTED):
+        attacker = End(100 + port)
+        node.take(attacker.dial(OTHER), Address("7.7.7.7", 5000 + port))
+    node.take(one.take(accepted, OTHER), ONE)
+    assert [met.address for met in node.met] == [ONE]
+    assert len(node.punches) < MAX_ACCEPTED
+
+
+def test_a_stranger_uses_up_little_of_what_can_be_tried() -> None:
+    """A node with very many shares tries few datagrams with all of them."""
+    shares = tuple(bytes([n % 256, n // 256]) * 16 for n in range(1000))
+    node = End(1, (*shares, PSK))
+    rng, answered = Random(3), 0
+    for number in range(400):
+        now = 1.0 + number / 1000
+        node.take(rng.randbytes(DATAGRAM_SIZE), Address("7.7.7.7", 5000), now)
+        if number >= 300 and number % 10 == 0:
+            address = Address("8.8.2.2", number)
+            answered += bool(node.take(End(number).dial(OTHER, now), address, now))
+    assert answered == 10

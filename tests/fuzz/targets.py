@@ -15,6 +15,7 @@ import msgspec
 
 from shoal.config.file import _read as read_config
 from shoal.core.crypto.hashes import page_digest, root_digest
+from shoal.core.http_date import parse_http_date
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import MAX_FILES, FilesTop
 from shoal.core.manifest.file_table import FileTable
@@ -56,7 +57,7 @@ from shoal.gateway.request import parse_target
 from shoal.mapping.packets import parse_natpmp, parse_pcp
 from shoal.mapping.responses import parse_response
 from shoal.mapping.upnp import Url, find_services, parse_location
-from shoal.origin.web import parse_content_range
+from shoal.origin.web import parse_content_range, parse_retry_after
 from shoal.storage.download.journal import Header, encode_records
 from shoal.storage.download.journal import decode as decode_journal
 from tests.fuzz.structured import read_conversation, read_handshake, read_root_fields
@@ -205,6 +206,14 @@ def read_range(data: bytes) -> None:
     assert 0 <= plan.range.first <= plan.range.end <= size
 
 
+def read_date(data: bytes) -> None:
+    """Read a header of an origin, or of a request to the gateway, as a date."""
+    text = data.decode(errors="surrogateescape")
+    parse_http_date(text)
+    pause = parse_retry_after(text)
+    assert pause is None or pause >= 0
+
+
 def read_target(data: bytes) -> None:
     """Parse the target of a request to the gateway; no name in it leads elsewhere."""
     target = parse_target(data.decode("latin-1"))
@@ -336,6 +345,9 @@ TARGETS = {
     ),
     "range": Target(
         read_range, (), [b'bytes=0-9\n"tag"\nW/"a", *\n"tag"', b"bytes=-5"]
+    ),
+    "date": Target(
+        read_date, (), [b"Mon, 01 Jan 2024 10:20:30 GMT", b"120", b"1 Jan 24 1:2 +0100"]
     ),
     "target": Target(
         read_target, (ValueError,), [b"/token/a%20b/c", b"http://h:1/t/?q#"]

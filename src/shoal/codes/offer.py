@@ -8,17 +8,19 @@ docs/protocol.md, "Codes".
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from shoal.codes.at_relays import wait_at_relays
 from shoal.codes.exact_stream import ExactStream
 from shoal.core.crypto.pake import PROOF_SIZE
+from shoal.core.host_limits import HostLimit
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.names.code import Code, make_code
+from shoal.core.places import first_of_crowd
 from shoal.core.report.events import CodeChanged, ShareEvent
 from shoal.core.session.code_exchange import GREETING_SIZE, CodeOffer, SenderExchange
 from shoal.errors import PeerError
@@ -33,10 +35,14 @@ __all__ = ["CODE_TIME", "EXCHANGE_TIME", "MAX_EXCHANGES", "OfferedCode", "offer_
 
 CODE_TIME = 600.0  # seconds for which a code is valid
 EXCHANGE_TIME = 15.0  # seconds for one connection, from the handshake on
-MAX_EXCHANGES = 16  # connections at once; the oldest gives way to a new one
-# An exchange without a proof costs 4 ms of work.
-EXCHANGE_BURST = 32.0  # connections at once
-EXCHANGE_RATE = 4.0  # connections per second
+# One of the host with the most gives way to a new one.
+MAX_EXCHANGES = 64  # connections at once
+# An exchange without a proof costs 4 ms of work. So one host can take a small part of
+# what all have, and keeps no receiver out.
+EXCHANGE_BURST = 64.0  # connections at once
+EXCHANGE_RATE = 24.0  # connections per second
+HOST_BURST = 16.0  # connections of one host at once
+HOST_RATE = 1.0  # connections of one host per second
 SENT_TIME = 2.0  # seconds for a verdict to be sent before the connection is cut
 
 
@@ -92,7 +98,8 @@ class OfferedCode:
         self._on_event = on_event
         self._changed = asyncio.Event()
         self._begun = LeakyBucket(EXCHANGE_RATE)
-        self._tasks: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._begun_by = HostLimit(HOST_BURST, HOST_RATE)
+        self._tasks: dict[asyncio.Task[None], Hashable] = {}  # the oldest first
         self._group: asyncio.TaskGroup | None = None
 
     def register(self) -> None:
@@ -162,17 +169,20 @@ class OfferedCode:
 
     def _accept(self, proven: ProvenPeer) -> ExactStream:
         """Return the protocol of a new connection; raises `PeerError`."""
-        self._begun.leak(asyncio.get_running_loop().time())
+        now, host = asyncio.get_running_loop().time(), proven.address.host
+        self._begun.leak(now)
         if self._group is None or self._offer.is_over:
             raise PeerError("the code is no longer valid")
-        if self._begun.level > EXCHANGE_BURST - 1:
+        # A connection that is refused for its host takes nothing from others.
+        is_full = self._begun.level > EXCHANGE_BURST - 1
+        if is_full or not self._begun_by.admits(host, now):
             raise PeerError("too many connections use the code")
         self._begun.level += 1
         if len(self._tasks) >= MAX_EXCHANGES:
-            next(iter(self._tasks)).cancel()
+            first_of_crowd(self._tasks, self._tasks.__getitem__).cancel()
         stream = ExactStream(GREETING_SIZE + PROOF_SIZE)
         task = self._group.create_task(self._serve(stream))
-        self._tasks[task] = None
+        self._tasks[task] = host_key(host)
         task.add_done_callback(self._tasks.pop)
         return stream
 

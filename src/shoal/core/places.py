@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeAlias, TypeVar
 
-__all__ = ["MAX_CONNECTIONS", "Owner", "most_crowded", "places_of"]
+__all__ = ["MAX_CONNECTIONS", "Owner", "first_of_crowd", "most_crowded", "places_of"]
 
 MAX_CONNECTIONS = 192  # with the peers of one share
 # The maker of a link chooses how many chunks there are, and its peers which they have.
@@ -54,3 +54,15 @@ def most_crowded(
         if owners[newcomer] + 1 >= most[1]:
             return []
     return [holder for owner, holder in listed if crowd(owner) == most]
+
+
+def first_of_crowd(holders: Iterable[P], host_of: Callable[[P], Hashable]) -> P:
+    """Return the first holder of a place, in order, of the host with the most places.
+
+    It leaves for a newcomer, which may be of the same host: so a host that takes all
+    places competes with itself. Raises `ValueError` if there is no holder.
+    """
+    listed = [(host_of(each), each) for each in holders]
+    hosts = Counter(host for host, _ in listed)
+    most = max(hosts.values())
+    return next(holder for host, holder in listed if hosts[host] == most)

@@ -24,8 +24,11 @@ from shoal.core.crypto.udp_knock import (
     udp_key,
 )
 from shoal.core.dials import MAX_PUNCHES, DialPace
+from shoal.core.host_limits import HostLimit
 from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import host_key
+from shoal.core.places import first_of_crowd
 
 __all__ = ["PUNCH_TIME", "REPEAT", "Met", "Punches"]
 
@@ -39,6 +42,9 @@ MAX_ACCEPTED = 64  # nodes that have knocked and not shown that they receive
 MAX_PROVEN = 1024  # addresses that are remembered to have done so
 TRY_RATE = 100_000.0  # keys per second that datagrams are tried with: 0.15 s of work
 TRY_BURST = 20_000.0  # keys at once; twice as many as a node has shares
+# So no stranger uses up what can be tried, even at a node with thousands of shares.
+STRANGE_BURST = 32.0  # datagrams of one host at once that no share makes
+STRANGE_RATE = 2.0  # such datagrams of one host per second
 
 Datagram = tuple[bytes, Address]
 
@@ -80,6 +86,7 @@ class Punches:
         self._pace = DialPace()
         self._proven: OrderedDict[Address, None] = OrderedDict()
         self._tried = LeakyBucket(TRY_RATE)
+        self._strange = HostLimit(STRANGE_BURST, STRANGE_RATE)
 
     def __len__(self) -> int:
         return len(self._punches)
@@ -172,7 +179,11 @@ class Punches:
         self, data: bytes, source: Address, shares: Collection[bytes], now: float
     ) -> tuple[bytes, Met | None] | None:
         """Answer the knock of a node that knows the id of one of `shares`."""
-        nonce, psk = data[:NONCE_SIZE], self._opened(data, shares, now)
+        nonce, psk = data[:NONCE_SIZE], None
+        if self._strange.allows(source.host, now):
+            psk = self._opened(data, shares, now)
+            if psk is None:
+                self._strange.add(source.host, now)
         if psk is None or not self._knocks.spend(nonce):
             return None
         punch = self._punches.get((source, psk))
@@ -182,7 +193,7 @@ class Punches:
             return make(punch.key, Kind.REPLY, punch.nonce, nonce), None
         accepted = [a for a, each in self._punches.items() if not each.is_dialled]
         if len(accepted) >= MAX_ACCEPTED:
-            del self._punches[accepted[0]]
+            del self._punches[first_of_crowd(accepted, lambda at: host_key(at[0].host))]
         self._punches.pop((source, psk), None)
         key, ours = self._key(psk), self._rng.randbytes(NONCE_SIZE)
         until = now + ACCEPT_TIME

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from aiohttp import web
 from msgspec import Struct
 
+from shoal.core.http_date import parse_http_date
 from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import children, in_natural_order
 from shoal.core.manifest.manifest import Manifest
@@ -119,14 +120,15 @@ def _add_slash(request: web.Request) -> web.Response:
 
 def _preconditions(request: web.Request) -> Preconditions:
     lines = request.headers.getall
-    since, until = request.if_modified_since, request.if_unmodified_since
+    # aiohttp raises an error for dates that are too large.
+    since, until = lines("If-Modified-Since", []), lines("If-Unmodified-Since", [])
     return Preconditions(
         if_match=lines("If-Match", []),
         if_none_match=lines("If-None-Match", []),
         if_range=lines("If-Range", []),
         range=lines("Range", []),
-        if_modified_since=None if since is None else since.timestamp(),
-        if_unmodified_since=None if until is None else until.timestamp(),
+        if_modified_since=parse_http_date(since[0]) if since else None,
+        if_unmodified_since=parse_http_date(until[0]) if until else None,
     )
 
 

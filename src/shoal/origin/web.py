@@ -14,10 +14,9 @@ the host's name, so a name that resolves to a local address does not pass.
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import aiohttp
@@ -25,6 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shoal.config.settings import Settings
+from shoal.core.http_date import parse_http_date
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
@@ -262,13 +262,8 @@ def parse_retry_after(text: str) -> float | None:
     """Parse a `Retry-After` (RFC 9110 section 10.2.3); return seconds, or None."""
     if text.isascii() and text.isdecimal():
         return float(text[:9])
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    until = parse_http_date(text)
+    return None if until is None else max(0.0, until - time.time())
 
 
 def _check_size(size: int | None, part: Part) -> None:

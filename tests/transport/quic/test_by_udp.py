@@ -10,8 +10,11 @@ import pytest
 
 from shoal.core.crypto.keys import Keys
 from shoal.core.names.address import Address
+from shoal.core.punches import Met
 from shoal.errors import NotAHolderError, PeerError, ShoalError
 from shoal.transport.datagrams import BatchSocket
+from shoal.transport.quic import endpoint as quic_endpoint
+from shoal.transport.quic.endpoint import ACCEPT_BURST
 from shoal.transport.quic.stream import SEND_ROOM, QuicStream
 from shoal.transport.quic.tls import WINDOW
 from shoal.transport.sealed.by_udp import UdpPeers
@@ -421,3 +424,38 @@ async def test_a_share_that_is_withdrawn_meanwhile_is_not_served() -> None:
         plain = await one.dial(other)
         await plain.until_lost()
         assert not other.accepted
+
+
+def meet_of(node: Node, host: str, count: int) -> int:
+    """Have a node meet so many peers of a host; return how many it is connected with.
+
+    They have only shown that they know the id, and send no packet of QUIC.
+    """
+    endpoint = node.udp._endpoint
+    for port in range(5000, 5000 + count):
+        endpoint._on_met(Met(Address(host, port), KEYS.psk, False, False))
+    return sum(address.host == host for address in endpoint._accepted.values())
+
+
+async def test_a_host_begins_so_many_connections_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each costs a handshake, before the peer has a place in a swarm."""
+    monkeypatch.setattr(quic_endpoint, "ACCEPT_RATE", 1e-9)
+    async with two_nodes() as (node, _):
+        node.port.register(KEYS, node.serve)
+        assert meet_of(node, "8.8.8.8", 200) == ACCEPT_BURST
+        assert meet_of(node, "9.9.9.9", 1) == 1
+
+
+async def test_a_host_with_every_place_keeps_no_other_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quic_endpoint, "ACCEPT_BURST", 1000.0)
+    monkeypatch.setattr(quic_endpoint, "MAX_ACCEPTED", 20)
+    async with two_nodes() as (node, _):
+        node.port.register(KEYS, node.serve)
+        assert meet_of(node, "9.9.9.9", 2) == 2
+        assert meet_of(node, "8.8.8.8", 200) == 18
+        assert meet_of(node, "7.7.7.7", 1) == 1
+        assert meet_of(node, "9.9.9.9", 0) == 2

@@ -8,13 +8,16 @@ each share.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
 from shoal.core.crypto.knock import KnockMemory
 from shoal.core.crypto.udp_knock import DATAGRAM_SIZE
+from shoal.core.host_limits import HostLimit
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import host_key
+from shoal.core.places import first_of_crowd
 from shoal.core.punches import PUNCH_TIME, Met, Punches
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.transport.quic.packets import end_of_run
@@ -25,6 +28,9 @@ if TYPE_CHECKING:  # it imports qh3, which takes long
 __all__ = ["Accept", "Make", "QuicEndpoint", "SendTo"]
 
 MAX_ACCEPTED = 256  # connections that peers have dialled
+# The handshake of QUIC costs 2.6 ms, and comes before the peer has a place in a swarm.
+ACCEPT_BURST = 32.0  # connections of one host at once
+ACCEPT_RATE = 4.0  # connections of one host per second
 
 SendTo = Callable[[list[bytes], Address], None]
 """Send datagrams to an address."""
@@ -58,6 +64,8 @@ class QuicEndpoint:
         self._punches = Punches(SystemRandom(), knocks)
         self._streams: dict[Address, dict[bytes, QuicStream]] = {}  # by the psk
         self._dialled: dict[Address, _Dial] = {}
+        self._accepted: dict[QuicStream, Address] = {}  # the oldest first
+        self._arrivals = HostLimit(ACCEPT_BURST, ACCEPT_RATE)
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -176,11 +184,18 @@ class QuicEndpoint:
                 protocol = dial.make(met.is_client)
                 dial.made.set_result(self._connect(met, protocol))
             return
+        if not self._arrivals.admits(met.address.host, self._loop.time()):
+            return
         former = self._streams.get(met.address, {}).get(met.psk)
         if former is not None:
             former.abort()  # the peer has started anew
-        if sum(map(len, self._streams.values())) < MAX_ACCEPTED:
-            self._connect(met, self._accept(met.address, met.psk))
+        if len(self._accepted) >= MAX_ACCEPTED:
+            first_of_crowd(self._accepted, self._host_of).abort()
+        stream = self._connect(met, self._accept(met.address, met.psk))
+        self._accepted[stream] = met.address
+
+    def _host_of(self, stream: "QuicStream") -> Hashable:
+        return host_key(self._accepted[stream].host)
 
     def _connect(self, met: Met, protocol: asyncio.BufferedProtocol) -> "QuicStream":
         from shoal.transport.quic.stream import QuicStream
@@ -189,6 +204,7 @@ class QuicEndpoint:
         streams = self._streams.setdefault(address, {})
 
         def on_end() -> None:
+            self._accepted.pop(stream, None)
             if streams.get(psk) is stream:
                 del streams[psk]
                 self._punches.end(address, psk)
