@@ -18,7 +18,12 @@ from tests.helpers.gateway import serving
 from tests.helpers.holder import Holder
 from tests.interop.test_http_clients import holding_of
 
-pytestmark = [pytest.mark.interop, pytest.mark.long]
+INSTALL_TIME = 900  # seconds for the installation before the first test
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.long,
+    pytest.mark.timeout(INSTALL_TIME + 60),
+]
 
 ROOT = Path(__file__).parents[2]
 SIZE = 3_000_001
@@ -234,7 +239,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the programs, and make what they fetch."""
     import pandas
 
-    subprocess.run([ROOT / "scripts/setup", "servers"], check=True, timeout=900)
+    subprocess.run(
+        [ROOT / "scripts/setup", "servers"], check=True, timeout=INSTALL_TIME
+    )
     top = tmp_path_factory.mktemp("http") / "things"
     (top / "sub/deep").mkdir(parents=True)
     random = Random(1)

@@ -20,18 +20,23 @@ pytestmark = pytest.mark.interop
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 65_536
+INSTALL_TIME = 900  # seconds for the installation before the first test
 TEXT = b"<p>This compresses well.</p>\n" * 8000
 
 
 def _marks(server: FileServer) -> list[pytest.MarkDecorator]:
     row = pytest.mark.program("origins", server.name, server.version, server.what)
-    return [row] if server.is_cheap else [row, pytest.mark.long]
+    if server.is_cheap:
+        return [row]
+    return [row, pytest.mark.long, pytest.mark.timeout(INSTALL_TIME + 60)]
 
 
 @pytest.fixture(scope="module")
 def installed(request: pytest.FixtureRequest) -> None:
     """Install the servers that are not installed for all tests."""
-    subprocess.run([ROOT / "scripts/setup", "servers"], check=True, timeout=900)
+    subprocess.run(
+        [ROOT / "scripts/setup", "servers"], check=True, timeout=INSTALL_TIME
+    )
 
 
 @pytest.fixture

@@ -229,7 +229,7 @@ def test_files_of_a_running_download_are_private(
         shared = Shared(path, program)
         words = ("get", shared.link, "-C", into, "--peer", shared.peer, "--json")
         with run(*words, env=env) as getting:
-            getting.wait_line('"progress"', count=2)
+            getting.wait_line('"progress","done":[1-9]')
             private = [*into.rglob("*"), *home.rglob("*")]
             assert any(each.name == "journal" for each in private)
             assert any(each.name == "secret" for each in private)
