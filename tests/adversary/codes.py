@@ -13,7 +13,8 @@ from random import Random
 from shoal.codes.exact_stream import ExactStream
 from shoal.core.limits import MAX_GUESSES
 from shoal.core.names.address import Address
-from shoal.core.names.code import WORDS, Code
+from shoal.core.names.code import Code
+from shoal.core.names.code_words import WORDS
 from shoal.core.session.code_exchange import (
     GREETING_SIZE,
     VERDICT_SIZE,

@@ -30,13 +30,17 @@ class Wanted:
 
         The code may be several of them. Raises `UsageError`.
         """
-        from shoal.core.names.link_text import looks_like_code, looks_like_link
+        from shoal.core.names.code_words import has_code_form, looks_like_code
+        from shoal.core.names.link_text import looks_like_link
 
         self.path: str | None = None
         """The path of one file in the share; None for the whole share."""
         self._share: Channel | Link | Code
-        widths = (len(given), 1, CODE_WORDS)
-        width = next((n for n in widths if looks_like_code(" ".join(given[:n]))), 0)
+        widths = range(min(len(given), CODE_WORDS), 0, -1)
+        width = next((n for n in widths if has_code_form(" ".join(given[:n]))), 0)
+        is_link = looks_like_link(given[0])
+        if not is_link and len(given) > 1 and looks_like_code(" ".join(given)):
+            width = width or len(given)
         self._was_code = bool(width)
         rest = given[width or 1 :]
         if len(rest) > 1:
@@ -52,7 +56,7 @@ class Wanted:
 
             self._share = parse_code(" ".join(self._given))
         else:
-            if rest and not looks_like_link(given[0]):
+            if rest and not is_link:
                 raise UsageError(
                     f"{rest[0][:40]} is one argument too many: the path of a file may "
                     "follow only a link or a code."

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from shoal.core.names.link_text import looks_like_code
+from shoal.core.names.code_words import looks_like_code
+from shoal.core.names.link_text import looks_like_link
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.node.checks import check_type, link_of
 
@@ -62,9 +63,12 @@ def fetch_by(
 
     Raises `TypeError` or `UsageError` at once if `text` is neither.
     """
+    from shoal.core.names.code import parse_code
     from shoal.swarm.fetch import fetch_sealed
 
-    code = text if isinstance(text, str) and looks_like_code(text) else None
+    code = None
+    if isinstance(text, str) and not looks_like_link(text) and looks_like_code(text):
+        code = str(parse_code(text))
     share = link_of(text) if code is None else None
 
     async def fetch(on_event: Callable[[DownloadEvent], None]) -> "FetchResult":

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from shoal.core.names.channel_id import check_name, parse_channel
 from shoal.core.names.code import (
-    WORDS,
     Code,
     complete_code,
     complete_word,
     make_code,
     parse_code,
 )
+from shoal.core.names.code_words import WORDS, looks_like_code, parts_of
 from shoal.core.names.link import parse_share
 from shoal.core.names.link_text import looks_like_link
 from shoal.errors import UsageError
@@ -145,7 +145,62 @@ def test_a_code_is_never_a_channel_and_its_name_needs_a_prefix() -> None:
         check_name("channel:notes")
 
 
-@pytest.mark.parametrize("text", ["team-notes", "2024-report", "1-a-b-c", "4821-a-b"])
+@given(codes, st.tuples(*[st.sampled_from(["", "-", " "])] * 3))
+def test_a_code_without_gaps_is_a_code_or_refused(
+    code: Code, gaps: tuple[str, str, str]
+) -> None:
+    parts = zip(gaps, code.words, strict=True)
+    text = str(code.number) + "".join(map("".join, parts))
+    with pytest.raises(UsageError, match=f"channel:{text}"):
+        parse_share(text)
+    readings = parts_of(text).readings  # type: ignore[union-attr]
+    assert code.words in readings
+    if len(readings) == 1:
+        assert parse_code(text) == code
+
+
+def test_a_code_without_gaps_that_has_two_readings_is_refused() -> None:
+    assert parse_code("1234cablebetrayboat").words == ("cable", "betray", "boat")
+    with pytest.raises(UsageError, match="with hyphens between"):
+        parse_code("1234humanfatalready")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1234cablebetrayboat",
+        "1234cablebetray",
+        "1234-cable",
+        "1234 cabl",
+        "1234-car",
+        "1234-cable-betry",
+        "1234cablebetraybo",
+        "12-34-cable-betray-boat",
+        "1234-câble",
+        "1234-ｃable-betray",
+        "１234-cable-betray",
+        "1234-cаble-betray-boat",
+        "1234-cable-betray-boat-zoo",
+        "123-cable-betray-boat",
+        "12345 cable betray boat",
+        "123cablebetrayboat",
+        "cable-betray-boat",
+        "2024-report",
+    ],
+)
+def test_what_begins_like_a_code_is_never_a_channel(text: str) -> None:
+    assert looks_like_code(text)
+    for parse in (parse_share, parse_channel):
+        with pytest.raises(UsageError, match=f"channel:{text}"):
+            parse(text)
+    with pytest.raises(UsageError, match="read as a code"):
+        check_name(text)
+    assert parse_channel(f"channel:{text}").id == text
+
+
+@pytest.mark.parametrize(
+    "text", ["team-notes", "2024-q3", "1-a-b-c", "4821-a-b", "10.10.10.10", "4821"]
+)
 def test_other_names_stay_names(text: str) -> None:
     assert parse_channel(text).id == text
     assert check_name(text).id == text

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shoal.core.crypto.pake import SenderPake
 from shoal.core.limits import MAX_GUESSES
-from shoal.core.names.code import WORDS, Code
+from shoal.core.names.code import Code
+from shoal.core.names.code_words import WORDS
 from shoal.core.session.code_exchange import (
     VERDICT_SIZE,
     CodeOffer,

@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from shoal.core.names.code_words import has_code_form, looks_like_code
 from shoal.core.names.link_text import (
     bare_link,
     has_link_form,
-    looks_like_code,
     looks_like_hash,
     looks_like_link,
 )
@@ -80,11 +80,21 @@ def parse_channel(text: str) -> Channel:
         )
     if text == given and looks_like_code(text):
         raise UsageError(
-            f"This is a code, not a link; {told('shoal get turns', 'redeem() turns')} "
-            "it into one. If an open channel has this name, write "
+            f"{_not_a_channel(text)} If an open channel has this name, write "
             f"{_PREFIX}{text}"
         )
     return Channel(_check_text(text), is_hash=False)
+
+
+def _not_a_channel(text: str) -> str:
+    """Return the sentence about a text that is a code or begins like one."""
+    if has_code_form(text):
+        redeems = told("shoal get turns", "redeem() turns")
+        return f"This is a code, not a link; {redeems} it into one."
+    return (
+        "This looks like a code, but a code has a number of four digits and three "
+        "words; enter all of it."
+    )
 
 
 def check_name(name: str) -> Channel:

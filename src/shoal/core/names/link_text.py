@@ -11,8 +11,8 @@ import re
 
 __all__ = [
     "bare_link",
+    "folded",
     "has_link_form",
-    "looks_like_code",
     "looks_like_hash",
     "looks_like_link",
 ]
@@ -31,10 +31,6 @@ _FORM = re.compile(
     rf"shoal:.*|[a-z2-7]{{{_LENGTH}}}/?(?:\?.*)?", re.DOTALL | re.I | re.A
 )
 _SCHEME = re.compile(r"\Aweb\+(?=shoal:)", re.I | re.A)
-# Any spaces and hyphens, also those that a phone replaces them with, and what else is
-# put between words: a code that is taken for a channel is announced.
-_GAP = r"[\s\-._,+/\u00a0\u2010-\u2015\u2212]"
-_CODE = re.compile(rf"\d{{4}}{_GAP}*[a-z]+(?:{_GAP}+[a-z]+){{2}}", re.A | re.I)
 # What may follow hints and never ends them: a port does not, and `quote_origin` encodes
 # all of it.
 _AFTER_HINTS = re.compile(r"""(?:[\s.,;:!?"'`)>\]}*]|[^\w\x00-\x7f])*""")
@@ -107,18 +103,8 @@ def looks_like_link(text: str) -> bool:
     bare = bare_link(text)
     # `bare` may have lost a character that looks like a letter, or a colon.
     return (
-        _has_scheme(_folded(text))
-        or _has_id(_folded(bare))
-        or _has_scheme(_folded(bare))
+        _has_scheme(folded(text)) or _has_id(folded(bare)) or _has_scheme(folded(bare))
     )
-
-
-def looks_like_code(text: str) -> bool:
-    """Return True if `text` is a number of four digits and three words.
-
-    It is never read as a channel: it is a code or mistyped.
-    """
-    return _CODE.fullmatch(bare_link(text)) is not None
 
 
 def looks_like_hash(text: str) -> bool:
@@ -127,7 +113,7 @@ def looks_like_hash(text: str) -> bool:
     return any(len(_HEX.findall(each)) >= LEAST_LIKE for each in words)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Return `text` without case, accents, and characters that cannot be seen."""
     if text.isascii():
         return text.lower()
