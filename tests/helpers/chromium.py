@@ -156,6 +156,8 @@ class Chromium:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._tabs: dict[str, Tab] = {}
         self._expected: list[tuple[str, str, asyncio.Future[None]]] = []
+        self._downloads: dict[str, str] = {}  # names of files, by download
+        self._saved: set[str] = set()  # names of those that are complete
 
     async def open_tab(self, *, scripts: bool = True) -> Tab:
         """Open an empty page, which runs scripts or not."""
@@ -184,6 +186,20 @@ class Chromium:
         async with asyncio.timeout(PATIENCE * 2):
             return await answer
 
+    async def save_to(self, folder: Path) -> None:
+        """Save downloads to a folder, without asking."""
+        await self.call(
+            "Browser.setDownloadBehavior",
+            {"behavior": "allow", "downloadPath": str(folder), "eventsEnabled": True},
+        )
+
+    async def saved(self, path: Path) -> Path:
+        """Wait until a download has this path, and return it."""
+        async with asyncio.timeout(PATIENCE):
+            while path.name not in self._saved:
+                await self.expect("Browser.downloadProgress", "")
+        return path
+
     def expect(self, method: str, session: str) -> asyncio.Future[None]:
         """Return a future that is done once an event arrives."""
         future = asyncio.get_running_loop().create_future()
@@ -210,6 +226,12 @@ class Chromium:
         method, session = said["method"], said.get("sessionId", "")
         if session in self._tabs:
             self._tabs[session].on_event(method, said["params"])
+        if method == "Browser.downloadWillBegin":
+            name = said["params"]["suggestedFilename"]
+            self._downloads[said["params"]["guid"]] = name
+        elif method == "Browser.downloadProgress":
+            if said["params"]["state"] == "completed":
+                self._saved.add(self._downloads[said["params"]["guid"]])
         for expected in list(self._expected):
             if expected[:2] == (method, session):
                 self._expected.remove(expected)

@@ -120,7 +120,7 @@ class Position:
             self._lock.release()
 
 
-BUFFER_SIZE = 32 * 1024  # bytes that are copied at once for lines
+BUFFER_SIZE = 64 * 1024  # bytes that are copied at once for lines
 READ_ONLY = "Shares are read-only; share the changed file instead."
 # Buffers whose locks threads of a parent process held: closing one would wait for ever.
 _abandoned: "list[io.BufferedReader[Any]]" = []

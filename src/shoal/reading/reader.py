@@ -20,7 +20,7 @@ from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
-from shoal.core.schedule.readahead import ReadAhead
+from shoal.core.schedule.readahead import LEFT, ReadAhead
 from shoal.errors import NotFoundError
 from shoal.storage.disk.disk import Data
 
@@ -112,7 +112,7 @@ class FileReader:
         edge = self._edge(end, self._use_notes(), None)
         if edge > end:
             self._cache.move(self._position, *self._span(end, edge))
-            self._turn = end + (edge - end) // 2
+            self._turn = _turn(end, edge)
 
     def _use_notes(self) -> int:
         """Tell `ReadAhead` what was noted; return how much it would fetch ahead."""
@@ -202,8 +202,7 @@ class FileReader:
         piece = self._within_file(*found)
         self._other, self._last = self._last, piece
         end = piece[0] + len(piece[1])
-        ahead = edge - self.file.offset - end
-        self._turn = end + ahead // 2 if ahead > 0 else inf
+        self._turn = _turn(end, edge - self.file.offset)
         self._ahead.on_got(first, end, self._clock() - begun)
 
     def _span(self, first: int, edge: int) -> tuple[int, int]:
@@ -279,6 +278,11 @@ async def read_chunk(
             cache.remove_reader(reader)
     finally:
         caches.leave(cache)
+
+
+def _turn(end: int, edge: int) -> float:
+    """Return where to request more, if a reader at `end` has requested up to `edge`."""
+    return edge - int(LEFT * (edge - end)) if edge > end else inf
 
 
 def seek_to(position: int, size: int, offset: int, whence: int) -> int:

@@ -9,11 +9,13 @@ __all__ = [
     "AHEAD_LIMIT",
     "FIRST_PART",
     "FIRST_SIZE",
+    "LEFT",
     "NOTHING",
     "NO_WAIT",
     "SHORT_WAIT",
     "SMALL_PART",
     "STREAM",
+    "STREAM_MOST",
     "STREAM_PART",
     "ReadAhead",
     "Wanted",
@@ -26,7 +28,11 @@ SMALL_PART = 32  # of what was read; one such part is fetched ahead then
 FIRST_PART = 8  # of what was read; one such part is, as long as that is within a block
 STREAM = 4 * 1024 * 1024  # bytes read without a jump, after which waste matters less
 STREAM_PART = 20  # of what was read; one such part at most is fetched ahead then
+STREAM_MOST = 2 * 1024 * 1024  # bytes that are enough to keep near peers busy
 WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
+# Part of what is ahead at which more is requested. What is requested together arrives
+# together, so a larger part than half keeps peers busy while we verify the last one.
+LEFT = 3 / 4
 FIRST_SIZE = 128 * 1024  # bytes at most that show how long an answer takes
 NO_WAIT = 0.0001  # seconds; what takes less was in the cache
 SMOOTHING = 0.25  # weight of a new wait in the average
@@ -39,9 +45,9 @@ class ReadAhead:
 
     A stream is fetched as far ahead as it is read in the time that peers take to
     answer, so that it soon does not wait for them. That is never more than it has read
-    without a jump, and where they answer within `SHORT_WAIT`, a small part of that
-    until it has read `STREAM` bytes. So a reader that jumps about costs little that it
-    does not read.
+    without a jump, and where they answer within `SHORT_WAIT`, a small part of that: at
+    most one in `STREAM_PART` once it has read `STREAM` bytes, and less until then. So a
+    reader that jumps about costs little that it does not read.
     """
 
     def __init__(self) -> None:
@@ -62,16 +68,19 @@ class ReadAhead:
             return 0
         self._run += end - first
         rate = self._run / max(now - self._since, self._wait, NO_WAIT)
-        ahead = int(WAITS_AHEAD * self._wait * rate)
+        wait = max(self._wait, SHORT_WAIT)
+        ahead = int(min(WAITS_AHEAD * wait * rate, AHEAD_LIMIT))
         if self._wait < SHORT_WAIT:
-            stream = min(self._run - STREAM, ahead, self._run // STREAM_PART)
+            # Verifying and a busy machine delay answers more than the network does.
+            most = min(self._run // STREAM_PART, STREAM_MOST)
+            stream = min(self._run - STREAM, ahead, most)
             little = max(
                 self._run // SMALL_PART, min(self._run // FIRST_PART, BLOCK_SIZE)
             )
             ahead = max(little, stream)
         ahead = min(ahead, self._run, AHEAD_LIMIT)
         # Not a little more with each read, because every request costs time.
-        if self._edge - end < ahead // 2:
+        if self._edge - end < int(LEFT * ahead):
             self._edge = end + ahead
         return max(self._edge - end, 0)
 
@@ -84,7 +93,8 @@ class ReadAhead:
         waited *= min(1.0, FIRST_SIZE / max(end - first, 1))
         self._run += max(end - self._next, 0)
         self._next = max(end, self._next)
-        if self._is_jump and waited > NO_WAIT:
+        # Without a jump it is part of the time only, unless nothing better is known.
+        if (self._is_jump or not self._wait) and waited > NO_WAIT:
             self._wait += (waited - self._wait) * (SMOOTHING if self._wait else 1)
             self._is_jump = False
 
