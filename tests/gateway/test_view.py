@@ -9,7 +9,8 @@ from msgspec.structs import asdict, replace
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.status import PeerStatus, ShareStatus
+from shoal.core.names.address import Address
+from shoal.core.report.status import PeerStatus, PortMapping, ShareStatus
 from shoal.gateway.page.view import (
     CELL_KINDS,
     COLUMNS,
@@ -147,6 +148,15 @@ def test_the_summary_says_what_moves_though_nothing_is_requested() -> None:
         ((5.0, 5.0), "Downloading, uploading. 1 peer connected."),
     ):
         assert known_view(0, MANIFEST, status, {1: rates}).summary == expected
+
+
+def test_the_summary_says_where_the_internet_reaches_the_port() -> None:
+    """Not where a second router is between the first one and the internet."""
+    outer, inner = Address("8.8.8.8", 5001), Address("100.64.0.7", 5001)
+    mapped = [PortMapping(4001, each, "UPnP") for each in (outer, inner)]
+    reached = "Idle. No peers connected. Reachable from the internet at 8.8.8.8:5001."
+    assert _view(mappings=tuple(mapped)).summary == reached
+    assert _view(mappings=tuple(mapped[1:])).summary == "Idle. No peers connected."
 
 
 def test_the_view_of_an_unknown_share_gives_the_reason() -> None:

@@ -108,10 +108,11 @@ def ipv6(folder: Path) -> str:
         "IPv6 only and one with IPv4 only have no network in common.\n\n"
         + _table(by_dht(pairs, folder / "dht", is_ipv6=True))
         + _WITH_COMMON
-        + "A common peer names only the address that it is connected with. So a "
-        "machine that it has met by IPv4 is not introduced to one with IPv6 only, and "
-        "two that it has met so do not try IPv6.\n\n"
-        + _table(by_common_peer(pairs, folder / "common"))
+        + "A common peer names the addresses that it has been connected with. Here it "
+        "is named by one. So a machine that it has met by IPv4 is not introduced to "
+        "one with IPv6 only, and two that it has met so do not try IPv6. If they find "
+        "its addresses of both families in the DHT, they dial both, and it names "
+        "both.\n\n" + _table(by_common_peer(pairs, folder / "common"))
     )
 
 

@@ -154,8 +154,13 @@ NETWORK_FIXES = (
         (
             Edit(
                 "shoal.transport.sealed.bound:connect_from",
-                "ours = aside_port(port, keys)",
+                "return await connect_aside()",
                 "return await _connect(0, address)",
+            ),
+            Edit(
+                "shoal.transport.sealed.bound:connect_from",
+                "if is_known:",
+                "if False:",
             ),
         ),
     ),

@@ -6,7 +6,7 @@ import pytest
 
 from shoal.core.dials import INTRODUCTION_PERIOD
 from shoal.core.names.address import Address
-from shoal.core.wire.sealed_messages import Hello, Meeting
+from shoal.core.wire.sealed_messages import Hello, Meeting, Peers
 from shoal.swarm.introductions import MAX_MEETINGS, arrange_meeting
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
@@ -167,3 +167,61 @@ async def test_a_node_meets_no_one_that_it_is_connected_with() -> None:
         await asyncio.sleep(5)
         assert not net.dials
         assert not known.is_lost
+
+
+ONE_V6, OTHER_V6 = "2a00:1::1", "2a00:2::2"
+
+
+def call_by(net: MemoryNet, member: Member, node: str, host: str) -> Talk:
+    """Connect a node from one of its addresses."""
+    return talk_to(net, member, host, node_id(node)).send(Hello(5000))
+
+
+@virtual_time
+async def test_both_addresses_of_a_node_are_named() -> None:
+    async with memory_net() as net:
+        hub = source(net).begin()
+        by_v6 = call_by(net, hub, ONE, ONE_V6)
+        await asyncio.sleep(0.1)
+        call_by(net, hub, ONE, ONE)
+        await asyncio.sleep(0.1)
+        by_v6.close()  # one of its two connections is kept
+        await net.until(lambda: len(hub.swarm.peers) == 1)
+        other = call(net, hub, OTHER)
+        await asyncio.sleep(0.1)
+        assert [each.host for each in meetings(other)] == [ONE, ONE_V6]
+        (named,) = (each for each in other.received if isinstance(each, Peers))
+        assert named.addresses == [(ONE, 5000), (ONE_V6, 5000)]
+
+
+@virtual_time
+async def test_two_that_are_connected_by_ipv4_are_told_of_ipv6() -> None:
+    async with memory_net() as net:
+        hub = source(net).begin()
+        peers = []
+        for node, host in ((ONE, ONE_V6), (OTHER, OTHER_V6)):
+            former = call_by(net, hub, node, host)
+            await asyncio.sleep(0.1)
+            peers.append(call_by(net, hub, node, node))
+            await asyncio.sleep(0.1)
+            former.close()
+        await net.until(lambda: len(hub.swarm.peers) == 2)
+        heard = [{each.host for each in meetings(peer)} for peer in peers]
+        assert heard[0] >= {OTHER, OTHER_V6}
+        assert heard[1] >= {ONE, ONE_V6}
+
+
+@virtual_time
+async def test_the_former_address_of_a_node_that_has_left_is_forgotten() -> None:
+    async with memory_net() as net:
+        hub = source(net).begin()
+        gone = call_by(net, hub, ONE, ONE_V6)
+        await asyncio.sleep(0.1)
+        gone.close()
+        await net.until(lambda: not hub.swarm.peers)
+        call(net, hub, OTHER)
+        await asyncio.sleep(0.1)
+        call(net, hub, ONE)
+        third = call(net, hub, "8.8.3.3")
+        await asyncio.sleep(0.1)
+        assert sorted(each.host for each in meetings(third)) == [ONE, OTHER]

@@ -40,7 +40,7 @@ from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.swarm.completed import CompletePeers
 from shoal.swarm.connections import Connections
-from shoal.swarm.introductions import introduce, note_seen
+from shoal.swarm.introductions import Introductions, note_seen
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
@@ -95,7 +95,7 @@ class Dispatcher:
         self._pages = pages
         self._networks = resources.networks
         self._port = port
-        self._port_for = resources.networks.port_for
+        self._introductions = Introductions(self.connections)
         self._waiting = waiting
         self._completed = completed
         self._on_event = on_event
@@ -110,7 +110,7 @@ class Dispatcher:
         manifest, upload = self._pages.manifest, self.upload
         # At the address of a relay, others would not find us.
         host = peer.connection.address.host
-        port = 0 if peer.is_relayed else self._port_for(self._port, host)
+        port = 0 if peer.is_relayed else self._networks.port_for(self._port, host)
         if manifest is None:
             peer.say_hello(port, None, None)
             return
@@ -320,7 +320,7 @@ class Dispatcher:
             note_seen(peer, hello, self._port, self._networks)
             self._on_event(PeerJoined(peer.address, peer.source, peer.path))
             self.connections.on_greeted(peer)
-            introduce(peer, self.connections)
+            self._introductions.introduce(peer)
         if hello.root is None or hello.bitfield is None:
             return
         is_news = self._pages.manifest is None

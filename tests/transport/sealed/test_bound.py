@@ -17,7 +17,12 @@ import pytest
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.names.address import Address
 from shoal.errors import NetworkError
-from shoal.transport.sealed.bound import aside_port, can_share, connect_from
+from shoal.transport.sealed.bound import (
+    _first_of,
+    aside_port,
+    can_share,
+    connect_from,
+)
 from shoal.transport.sealed.port import Port
 from tests.helpers.sealed import PATIENCE
 
@@ -200,3 +205,30 @@ async def test_the_port_aside_is_that_of_the_number_that_the_router_has() -> Non
             dial = partial(connect_from, node.port, address, KEYS, asides.append)
             with await dial(number=number), await dial(number=number):
                 assert asides == [aside_port(number, KEYS)]
+
+
+async def test_no_socket_stays_open_if_a_dial_is_cancelled_as_it_connects() -> None:
+    one, other = socket.socketpair()
+    is_ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def connects() -> socket.socket:
+        return one
+
+    async def ends_slowly() -> socket.socket:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_ending.set()
+            await may_end.wait()
+        raise AssertionError("it was not cancelled")
+
+    with other:
+        dialling = asyncio.create_task(_first_of(connects(), ends_slowly()))
+        await is_ending.wait()
+        dialling.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        await asyncio.sleep(0)
+        assert one.fileno() == -1

@@ -121,14 +121,24 @@ async def _first_of(
             chosen = next((c for c in connected if c.exception() is None), None)
             if is_decided and tasks[0] in done:
                 break
-        return (chosen or tasks[0]).result()
-    finally:
         for each in tasks:  # in their order, so that runs can be repeated
             each.cancel()
         await asyncio.wait(tasks)
+        return (chosen or tasks[0]).result()
+    except BaseException:  # this task may be cancelled although one has connected
+        chosen = None
+        raise
+    finally:
         for each in tasks:
-            if each is not chosen and not each.cancelled() and not each.exception():
-                each.result().close()
+            each.cancel()
+            if each is not chosen:
+                each.add_done_callback(_close_connected)
+        await asyncio.wait(tasks)
+
+
+def _close_connected(dial: "asyncio.Task[socket.socket]") -> None:
+    if not dial.cancelled() and not dial.exception():
+        dial.result().close()
 
 
 async def _connect(port: int, address: Address) -> socket.socket:
