@@ -155,6 +155,19 @@ def origin_redirects_with_password(folder: Path) -> None:
             assert b"secret" not in each, each
 
 
+def link_to_another_server_of_a_host(folder: Path) -> None:
+    """Name in a link another port of this machine, where the user has an origin."""
+    with serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as named:
+        with serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as other:
+            # Links may name addresses on the interfaces that the user names.
+            env = {"SHOAL_INTERFACES": "", "SHOAL_LAN_ONLY": "1"}
+            env["SHOAL_ORIGIN"] = f"http://127.0.0.1:{named.port}/x"
+            at = f"http%3A%2F%2F127.0.0.1%3A{other.port}%2Fx"
+            _get(folder, at, in_link=True, env=env)
+            assert named.requests, "the origin of the user was not asked"
+            assert other.requests == [], other.requests
+
+
 def link_sends_no_s3_key(folder: Path) -> None:
     """Name a bucket in a link: the keys of the user sign no request for it."""
     with serving(b"HTTP/1.1 403 Forbidden\r\n\r\n") as server:
@@ -199,6 +212,7 @@ ORIGINS: dict[str, Callable[[Path], None]] = {
     ),
     "retry_after_the_last_year": retry_after_the_last_year,
     "origin_redirects_with_password": origin_redirects_with_password,
+    "link_to_another_server_of_a_host": link_to_another_server_of_a_host,
     "link_sends_no_s3_key": link_sends_no_s3_key,
     "redirect_sends_no_s3_key": redirect_sends_no_s3_key,
     "bucket_without_end": bucket_without_end,

@@ -24,8 +24,8 @@ this machine with another user, use an origin, or download. Each checks its own 
 
 Prints a line for each case, and exits with 1 if a requirement failed. Several cases run
 at the same time (`--jobs`). A case fails if it has not started within `--within`
-seconds or if it takes more than a minute. `--file-limit N` limits the open files of
-each sharer.
+seconds, or if one attack or download takes more than three minutes. `--file-limit N`
+limits the open files of each sharer.
 """
 
 import argparse

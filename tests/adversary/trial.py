@@ -48,7 +48,10 @@ MORE_EACH_TIME = 2 << 10  # KiB, in the last repetition
 MOST_MEMORY = 32 << 10  # KiB, in all repetitions
 MOST_PEAK = 256 << 10  # KiB in use at any time
 REPEATS = 8
-PATIENCE = 60.0  # seconds for one attack
+# On a busy machine all takes long. What an attack delays is told by comparison.
+PATIENCE = 180.0  # seconds for one attack, or one download
+WITHOUT_CHUNK = 60  # seconds without a chunk until an honest download gives up
+RETURN_TIME = 10.0  # seconds for the memory to be given back, once all files are closed
 # The sharer pauses reading from a flooding peer several times before it disconnects it;
 # until then it does not notice that the peer has closed the connection.
 SETTLE_TIME = (MAX_PAUSES + 1) * MAX_PAUSE + 5  # seconds until the sharer has recovered
@@ -101,7 +104,8 @@ class Sharer:
         out = self.folder / "out"
         known = [word for peer in (self.peer, *peers) for word in ("--peer", peer)]
         begun = time.monotonic()
-        with run("get", self.link, "-o", out, "--timeout", 20, *known) as program:
+        known += ["--timeout", str(WITHOUT_CHUNK)]
+        with run("get", self.link, "-o", out, *known) as program:
             ended = program.finish(PATIENCE)
         took = time.monotonic() - begun
         assert ended.code == 0, f"get ended with {ended.code}: {ended.stderr[-300:]}"
@@ -129,6 +133,13 @@ class Sharer:
             said = program.stderr[-600:]
             assert code == 0, f"the attack failed a check: {said}"
         return took
+
+    def memory(self, most: int) -> int:
+        """Wait until `most` KiB are in use, or `RETURN_TIME`; return the KiB in use."""
+        deadline = time.monotonic() + RETURN_TIME
+        while rss(self.program) > most and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return rss(self.program)
 
     def settle(self, usual: list[str]) -> None:
         """Wait until the sharer has closed the files that the attack opened."""
@@ -176,7 +187,7 @@ def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
         sharer.settle(files)
         peak = peak_rss(sharer.program)
         assert peak <= MOST_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
-        memory = rss(sharer.program)
+        memory = sharer.memory(usual + MORE_MEMORY)
         if memory - usual > MORE_MEMORY:
             memory = until_level(case, sharer, files, memory)
         honest, took = until_fast(case, sharer, honest, took)
@@ -206,7 +217,7 @@ def try_gateway(case: str, folder: Path) -> Seen:
                 attack.result()
             load = (sharer.cpu - used) / (time.monotonic() - begun)
             sharer.settle(files)
-            memory = rss(serving) - usual
+            memory = sharer.memory(usual + MOST_MEMORY) - usual
             assert memory <= MOST_MEMORY, f"{memory} KiB more memory"
             assert peak_rss(serving) <= MOST_PEAK, "too much memory at a time"
             assert serving.stderr.count("\n") <= 1, serving.stderr[:300]
@@ -231,7 +242,7 @@ def until_level(case: str, sharer: Sharer, files: list[str], memory: int) -> int
         assert len(grown) < REPEATS, f"more memory each time, in KiB: {grown}"
         sharer.attack(case)
         sharer.settle(files)
-        grown.append(rss(sharer.program) - memory)
+        grown.append(sharer.memory(memory + MORE_EACH_TIME) - memory)
         memory += grown[-1]
     assert sum(grown) <= MOST_MEMORY, f"{sum(grown)} KiB more memory than at first"
     return memory

@@ -1,5 +1,6 @@
 """The number by which this node is announced on the internet."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
@@ -8,14 +9,15 @@ import pytest
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.outside import MIN_NODES
-from shoal.discovery.combined import Networks
+from shoal.discovery.combined import PORT_CHANGES, PORT_PERIOD, Networks
 from shoal.resources import Resources
+from tests.helpers.virtual_time import virtual_time
 
 PORT, OUTSIDE = 4001, 41_000
 HERE = Address("8.8.1.1", OUTSIDE)
 
 
-def test_a_port_that_peers_see_is_announced_at_once(
+async def test_a_port_that_peers_see_is_announced_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     networks = Networks(Settings())
@@ -32,7 +34,32 @@ def test_a_port_that_peers_see_is_announced_at_once(
     assert announced == [OUTSIDE]
 
 
-def test_a_peer_on_the_internet_is_told_the_outside_port_and_one_nearby_ours() -> None:
+@virtual_time
+async def test_peers_that_tell_other_ports_over_and_over_cause_few_announcements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would have every share looked up and announced in the DHT."""
+    networks = Networks(Settings())
+    announced: list[int] = []
+    monkeypatch.setattr(
+        networks,
+        "_announce_again",
+        lambda hosts: announced.append(networks.outside_port(PORT)),
+    )
+    networks.on_seen("9.9.1.1", HERE, PORT)
+    for number in range(1000):
+        told = HERE if number % 2 else Address(HERE.host, 7)
+        networks.on_seen("9.9.2.1", told, PORT)
+        await asyncio.sleep(0.1)
+    assert len(announced) == PORT_CHANGES + 1
+    await asyncio.sleep(PORT_PERIOD)
+    assert announced[-1] == OUTSIDE, "that is the port now"
+    await networks.aclose()
+
+
+async def test_a_peer_on_the_internet_is_told_the_outside_port_a_near_one_ours() -> (
+    None
+):
     networks = Networks(Settings())
     for peer in ("9.9.1.1", "9.9.2.1"):
         networks.on_seen(peer, HERE, PORT)
@@ -46,7 +73,7 @@ def on_nodes(networks: Networks, udp: int) -> None:
         networks._on_node(f"9.{number}.1.1", Address(HERE.host, udp), PORT)
 
 
-def test_behind_a_nat_that_changes_ports_the_udp_port_is_announced_at_once(
+async def test_behind_a_nat_that_changes_ports_the_udp_port_is_announced_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     networks = Networks(Settings())
@@ -65,7 +92,7 @@ def test_behind_a_nat_that_changes_ports_the_udp_port_is_announced_at_once(
     assert networks.outside_port(PORT + 1) == PORT + 1, "a port of an open channel"
 
 
-def test_a_udp_port_that_no_peer_can_use_is_not_announced() -> None:
+async def test_a_udp_port_that_no_peer_can_use_is_not_announced() -> None:
     networks = Networks(Settings())
     on_nodes(networks, OUTSIDE + 1)
     assert networks.outside_port(PORT) == PORT

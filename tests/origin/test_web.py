@@ -278,7 +278,7 @@ async def test_a_name_leads_to_global_addresses_of_both_families_only(
         return [(f, 1, 6, "", n) for f, n in zip(families, names, strict=True)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    addresses = AddressFilter(Settings(), ())
+    addresses = AddressFilter(Settings())
     if allowed:
         found = await addresses.resolve("a.example", 443)
         assert {each["host"] for each in found} == allowed
@@ -289,6 +289,31 @@ async def test_a_name_leads_to_global_addresses_of_both_families_only(
         if host not in allowed:
             with pytest.raises(PeerError):
                 addresses.check(host, 443)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_link_may_name_a_server_of_the_user_but_no_other_of_its_host(
+    host: str,
+) -> None:
+    async with web_origin({"f": DATA}) as origin, web_origin({"f": DATA}) as other:
+        origins = (f"http://{host}:{origin.port}/",)
+        url = f"http://{host}:{origin.port}/f"
+        assert await read(hinted(url, origins=origins)) == EXPECTED
+        with pytest.raises(PeerError):
+            await read(hinted(f"http://{host}:{other.port}/f", origins=origins))
+        assert not other.asked
+
+
+async def test_an_origin_of_the_user_may_redirect_to_another_server_of_its_host() -> (
+    None
+):
+    async with web_origin({"f": DATA}) as origin, web_origin({"f": DATA}) as other:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=302, headers={"Location": other.url + "f"})
+
+        origin.answer = answer
+        assert await read(trusted(origin.url + "f")) == EXPECTED
 
 
 async def test_lan_only_looks_up_no_names() -> None:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.config.settings import Settings
+from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.outside import Outside
@@ -32,6 +33,9 @@ __all__ = ["HangUp", "ListenOn", "Networks"]
 
 # A shorter download needs no mapped port, and then imports no module for it.
 MAP_DELAY = 0.5  # seconds until the router is asked to map a port
+# Others tell us our port, and each change has every share announced, so they are paced.
+PORT_CHANGES = 3  # that are announced at once
+PORT_PERIOD = 60.0  # seconds until one more is
 
 ListenOn: TypeAlias = Callable[[Sequence[str]], None]
 """Listen on these addresses from now on, and on no others."""
@@ -55,6 +59,8 @@ class Networks:
         self._on_mapped = on_mapped
         self._to_map: set[int] = set()
         self._map_timer: asyncio.TimerHandle | None = None
+        self._port_changes = LeakyBucket(1 / PORT_PERIOD)
+        self._port_timer: asyncio.TimerHandle | None = None
         self._mapper: Mapper | None = None
         self._mapped: dict[tuple[int, bool], PortMapping] = {}  # by port, and if IPv6
         self._open: list[Discovery] | None = None
@@ -171,7 +177,7 @@ class Networks:
         before = self.outside_port(port)
         self.outside.on_peer(peer, seen, port)
         if self.outside_port(port) != before:
-            self._announce_again(self.hosts())
+            self._announce_port()
 
     @property
     def can_use_udp(self) -> bool:
@@ -213,7 +219,7 @@ class Networks:
         before = self.outside_port(ours)
         self.outside.on_node(node, seen, port)
         if self.outside_port(ours) != before:
-            self._announce_again(self.hosts())
+            self._announce_port()
 
     def discovery(self) -> list[Discovery]:
         """Return every discovery that the settings allow."""
@@ -244,8 +250,9 @@ class Networks:
                 watching.result()
         for network in self._open or ():
             await network.aclose()
-        if self._map_timer is not None:
-            self._map_timer.cancel()
+        for timer in (self._map_timer, self._port_timer):
+            if timer is not None:
+                timer.cancel()
         if self._mapper is not None:
             await self._mapper.aclose()
 
@@ -264,6 +271,23 @@ class Networks:
         self._announce_again(hosts)
         if self._mapper is not None:
             self._mapper.restart()
+
+    def _announce_port(self) -> None:
+        """Announce all again, now or later: others say that our port has changed."""
+        if self._port_timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._port_changes.leak(loop.time())
+        wait = self._port_changes.seconds_above(PORT_CHANGES - 1)
+        if wait:
+            self._port_timer = loop.call_later(wait, self._on_port_time)
+        else:
+            self._on_port_time()
+
+    def _on_port_time(self) -> None:
+        self._port_timer = None
+        self._port_changes.level += 1
+        self._announce_again(self.hosts())
 
     def _announce_again(self, hosts: Sequence[str]) -> None:
         for network in self._open or ():

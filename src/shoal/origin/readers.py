@@ -103,7 +103,7 @@ async def why_unused(url: str, settings: Settings) -> str | None:
     split = urlsplit(url)
     assert split.hostname is not None
     port = split.port or (443 if split.scheme == "https" else 80)
-    rules = AddressFilter(Settings(), ())
+    rules = AddressFilter(Settings())
     try:
         rules.check(split.hostname, port)
         # With `lan_only`, no name is looked up.

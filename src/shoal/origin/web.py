@@ -69,11 +69,12 @@ class WebReader:
         """The origin's name for messages, without any secret in its URL."""
         self._url = url
         self._is_trusted = is_trusted
-        named = {_to_url(each).raw_host for each in settings.origins if is_web(each)}
-        if is_trusted:
-            named.add(_to_url(url).raw_host)
-        self._named = frozenset(filter(None, named))
-        self._filter = AddressFilter(settings, self._named)
+        own = {_to_url(url).raw_host} if is_trusted else set()
+        urls = [_to_url(each) for each in settings.origins if is_web(each)]
+        # Other servers of a host that the user names are not for links.
+        servers = {(each.raw_host, each.port) for each in urls}
+        self._named = frozenset(filter(None, own | {each.raw_host for each in urls}))
+        self._filter = AddressFilter(settings, own, servers)
         self._sessions = HttpSessions(self._filter)
         self._plus = "+"  # how a plus sign in a name is written
         self._validators: dict[str, tuple[str, str] | None] = {}
@@ -276,17 +277,26 @@ def _check_size(size: int | None, part: Part) -> None:
 class AddressFilter(AbstractResolver):
     """Resolve host names to the addresses that origins may be on, and no others."""
 
-    def __init__(self, settings: Settings, named: Collection[str]) -> None:
-        """Allow every address of the hosts in `named`, those in URLs of the user."""
+    def __init__(
+        self,
+        settings: Settings,
+        named: Collection[str | None] = (),
+        servers: Collection[tuple[str | None, int | None]] = (),
+    ) -> None:
+        """Allow every address of the hosts in `named`, and of hosts with a port.
+
+        Those are in URLs of the user.
+        """
         self._settings = settings
         self._named = named
+        self._servers = servers
 
     def check(self, host: str, port: int) -> None:
         """Raise `PeerError` if a host or port is refused before any name is looked up.
 
         The addresses of a name are checked in `resolve`, when aiohttp connects.
         """
-        if host in self._named:
+        if self._is_named(host, port):
             return
         if port not in WEB_PORTS and port < MIN_PORT:
             raise PeerError(f"port {port} is not a web server's port")
@@ -303,7 +313,7 @@ class AddressFilter(AbstractResolver):
 
         Raises `OSError` if there are none, as aiohttp expects of a resolver.
         """
-        is_trusted = host in self._named
+        is_trusted = self._is_named(host, port)
         found = await look_up(host, port)
         results = [
             ResolveResult(
@@ -323,6 +333,9 @@ class AddressFilter(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing, as no resource is held; aiohttp requires the method."""
+
+    def _is_named(self, host: str, port: int) -> bool:
+        return host in self._named or (host, port) in self._servers
 
     @property
     def _is_confined(self) -> bool:
