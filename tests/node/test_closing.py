@@ -36,7 +36,7 @@ async def waiting(
     await asyncio.sleep(0.1)
     assert not task.done()
     yield task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await node.aclose()
 
 
@@ -80,7 +80,7 @@ async def test_a_closed_node_refuses_every_call(
 ) -> None:
     node = shoal.Node(here())
     await node.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(ShoalError, match="is closed"):
             await CALLS[name](node, link, tmp_path)
 

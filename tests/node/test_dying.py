@@ -44,6 +44,6 @@ async def test_an_error_of_discovery_ends_a_call_at_once(
     tmp_path: Path,
 ) -> None:
     break_discovery(monkeypatch)
-    async with shoal.Node(here()) as node, asyncio.timeout(5):
+    async with shoal.Node(here()) as node, asyncio.timeout(20):
         with pytest.raises(UnicodeError, match="label empty"):
             await call(node, tmp_path)

@@ -1,5 +1,6 @@
 """`Node.status` describes a share at any time; `Node.tally` counts moved bytes."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,13 +63,15 @@ async def test_status_reports_read_chunks_and_the_peer_that_sent_them() -> None:
 
 async def test_status_reports_requested_chunks() -> None:
     async with Mute(HOLDING) as holder, reading(holder) as node:
-        async with node.open(HOLDING.link, timeout=0.3) as file:
+        async with node.open(HOLDING.link) as file:
             file.seek(3 * CHUNK)
-            with pytest.raises(shoal.NotFoundError):
-                await file.read(1)
+            waiting = asyncio.create_task(file.read(1))
+            await holder.until(lambda: holder.asked_for is not None)
             status = node.status(HOLDING.link)
             assert status.requested == {3} == {holder.asked_for}
             assert status.reading == {3}
+            waiting.cancel()
+            await asyncio.wait([waiting])
 
 
 async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:

@@ -17,7 +17,7 @@ from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, lan_interfaces, open_s
 from shoal.errors import UsageError
 from shoal.net.interfaces import Interface
 
-PATIENCE = 5.0  # seconds; everything here takes milliseconds
+PATIENCE = 20.0  # seconds; everything here takes milliseconds
 
 
 @pytest.fixture
