@@ -112,9 +112,8 @@ async def info(link: str, **options: Any) -> None:
             "public": root.salt is None,
         }
         shown = facts | {"public": "yes" if facts["public"] else "no"}
-        if root.size >= 1024:
-            shown["size"] = f"{root.size} bytes ({format_size(root.size)})"
-        shown["chunk_size"] = f"{chunks.chunk_size} bytes"
+        shown["size"] = format_size(root.size)
+        shown["chunk_size"] = format_size(chunks.chunk_size)
         lines = [f"{name:<11} {printable(str(value))}" for name, value in shown.items()]
         output.result("\n".join(lines), event="complete", **facts)
 
@@ -221,7 +220,5 @@ def parse_span(span: str | None, size: int) -> tuple[int, int]:
     if not first:
         return max(0, size - int(last)), size
     if int(first) >= size or (last and int(last) < int(first)):
-        raise UsageError(
-            f"The file has {size} bytes and no range {span}; name another."
-        )
+        raise UsageError(f"The file has {size:,} B and no range {span}; name another.")
     return int(first), min(int(last) + 1, size) if last else size

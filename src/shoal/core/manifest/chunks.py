@@ -52,7 +52,7 @@ def check_chunk_size(chunk_size: int) -> None:
     """Raise `UsageError` unless chunks of an open channel may have that many bytes."""
     if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
         raise UsageError(
-            f"A chunk cannot have {chunk_size} bytes; choose 1 to {MAX_CHUNK_SIZE}."
+            f"A chunk cannot have {chunk_size} B; choose 1 to {MAX_CHUNK_SIZE} B."
         )
 
 
