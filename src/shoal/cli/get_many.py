@@ -188,8 +188,8 @@ class _Batch:
         name = manifest.root.name
         if self._claimed.setdefault(name, link.id) != link.id:
             raise TargetExistsError(
-                f"{name} is also the name of what another of the links has; download "
-                "one of them with -o OUT."
+                f"Another of the links also has the name {name}; download one of them "
+                "with -o OUT."
             )
 
     def link_of(self, share: "SealedShare") -> str:

@@ -188,7 +188,7 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
         raise UsageError("chunk writes the chunk itself; leave out --json.")
     link, index = words
     if not (index.isascii() and index.isdigit() and len(index) <= 10):
-        raise UsageError(f"The index {index[:40]!r} is not a number from 0 up.")
+        raise UsageError(f"{index[:40]!r} is not an index; write a number from 0 on.")
     return _chunk(link, int(index), options)
 
 

@@ -187,8 +187,8 @@ def _say_what(output: "Output", share: "SealedShare", places: tuple[str, ...]) -
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(
-            "This name would hide it, or looks like an option: receivers have to "
-            "choose another one (-o OUT), unless you share it with --name."
+            f"The name {root.name} hides a file, or looks like an option: receivers "
+            "must choose another one with -o OUT, unless you share it with --name."
         )
 
 

@@ -59,10 +59,10 @@ def check_chunk_size(chunk_size: int) -> None:
 def check_index(index: int, count: int) -> None:
     """Raise `UsageError`, which names the range, unless chunk `index` exists."""
     if not count:
-        raise UsageError("This share is empty: it has no chunk to ask for.")
+        raise UsageError("This share is empty, so it has no chunk to request.")
     if not 0 <= index < count:
         raise UsageError(
-            f"There is no chunk {index}; ask for one from 0 to {count - 1}."
+            f"There is no chunk {index}; request one from 0 to {count - 1}."
         )
 
 
