@@ -64,8 +64,9 @@ that the other side does not expect. So it connects only with peers that let eve
 in. Two machines that do not reach each other still exchange everything through a third
 one that both reach, if that one downloads the share or has it, or through a relay that
 the link names. For a second share, two machines that let no one in connect from other
-ports, which both compute. Only if a router maps the port of one to another number may
-the second share have to wait for the end of the first.
+ports, which both compute. Only if a router lets in at another port than it sends from,
+because it maps or forwards one, may the second share have to wait for the end of the
+first.
 """
 )
 _WITH_COMMON = "\nThe same with one common peer, and no DHT:\n\n"

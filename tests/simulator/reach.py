@@ -73,11 +73,16 @@ class Reach:
     def _may_collide(self, one: Host, other: Host) -> bool:
         """Return True if a second share may find the ports of the first one in use.
 
-        A router that maps a port to another number gives a peer two addresses, but only
-        one connection is possible between its listening port and that of another peer.
+        A router that lets in at another port than it sends from gives a peer two
+        addresses, but only one connection is possible between its listening port and
+        that of another peer.
         """
         shares = [share for share in self._world.plan.shares if not share.open]
-        return len(shares) > 1 and "other" in (one.site.maps, other.site.maps)
+        return len(shares) > 1 and any(
+            host.site.maps == "other"
+            or (host.site.forwards and host.site.changes_ports)
+            for host in (one, other)
+        )
 
     def _can_punch(self, one: Host, other: Host) -> bool:
         return (

@@ -110,6 +110,7 @@ async def open_socket(network: "Network", port: int, address: Address) -> SimSoc
                 async with asyncio.timeout(wait):
                     await asyncio.shield(sock.met)
             if sock.met.done():
+                sock.met.result()  # it may have been refused as its time was over
                 return sock
         raise TimeoutError("Connection timed out")
     except BaseException:

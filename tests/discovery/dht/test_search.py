@@ -9,6 +9,7 @@ from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import INTERVAL, PLACES, RETRY, Priority, spacing
 from shoal.discovery.dht.search import (
     SEEK,
+    SEEK_NEAREST,
     SEEK_NODES,
     SEEK_TOPICS,
     Search,
@@ -25,7 +26,15 @@ def search(port: int | None = 4001, *, is_awaited: bool = True) -> Search:
     )
 
 
-@pytest.mark.parametrize("count", [1, 2, SEEK_NODES])
+def test_one_that_is_asked_alone_is_one_of_the_nearest_in_turn() -> None:
+    """A newcomer may have found other nodes as the last ones of eight."""
+    made = search()
+    made.on_lookup(NODES)
+    asked = [made.next_asked(1) for _ in range(2 * SEEK_NEAREST)]
+    assert asked == [[node] for node in NODES[:SEEK_NEAREST]] * 2
+
+
+@pytest.mark.parametrize("count", [2, SEEK_NODES + 1])
 def test_the_nearest_nodes_are_always_asked_and_the_others_in_turn(count: int) -> None:
     made = search()
     made.on_lookup(NODES)

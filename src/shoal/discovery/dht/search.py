@@ -18,11 +18,21 @@ from shoal.discovery.base import AddressQueue
 from shoal.discovery.dht.krpc import DhtNode
 from shoal.discovery.dht.pace import LookupQueue, LookupSchedule, Priority, WaitRange
 
-__all__ = ["MAX_WAITING", "SEEK", "SEEK_NODES", "LookupTurns", "Search"]
+__all__ = [
+    "MAX_WAITING",
+    "SEEK",
+    "SEEK_NEAREST",
+    "SEEK_NODES",
+    "LookupTurns",
+    "Search",
+]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 SEEK = WaitRange(10.0, 15.0)  # seconds between two questions for newcomers
 SEEK_NODES = 2  # asked at a time between lookups, and one during a lookup
+# Of the nodes that a sharer knows as the nearest eight, a newcomer announces itself to
+# the first ones almost surely, and to the last ones about three times of four.
+SEEK_NEAREST = 4  # nodes of which one is asked if only one is asked at a time
 SEEK_TOPICS = 20  # topics of this node up to which each is asked for so often
 FIRST_LOOKUPS = 2  # that are quick although nobody waits: the first may miss nodes
 
@@ -87,8 +97,11 @@ class Search:
         """Return `count` nodes to ask for newcomers now.
 
         The last one is another one each time; the others are the nearest to the topic.
+        One that is asked alone is one of the `SEEK_NEAREST`.
         """
         asked, others = self._nearest[: count - 1], self._nearest[count - 1 :]
+        if not asked:
+            others = others[:SEEK_NEAREST]
         if others:
             asked.append(others[self._turns % len(others)])
             self._turns += 1
