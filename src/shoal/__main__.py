@@ -50,7 +50,8 @@ def _open_missing_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
+            # Input that is closed cannot be read; it is not the same as empty input.
+            null = os.open(os.devnull, os.O_WRONLY if number == 0 else os.O_RDWR)
             if null != number:
                 os.dup2(null, number)
                 os.close(null)

@@ -104,9 +104,11 @@ TEXTS = {
 def test_a_keyword_takes_the_same_text_as_its_variable(
     struct: Any, option: Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A flag is a bool in Python."""
     text = TEXTS.get(option.keyword, "1")
     needed = {"code": True} if option.keyword == "code_for" else {}
-    given = getattr(struct.of(**{option.keyword: text, **needed}), option.keyword)
+    value = True if option.kind is FLAG else text
+    given = getattr(struct.of(**{option.keyword: value, **needed}), option.keyword)
     assert given != getattr(struct.of(), option.keyword)
     monkeypatch.setenv(option.variable, text)
     assert getattr(struct.of(), option.keyword) == given

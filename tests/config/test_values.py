@@ -107,7 +107,7 @@ def test_a_keyword_counts_most_then_the_variable(
         ("port = ", "is not TOML"),
         ("port = " + "[" * 100_000, "nested too deeply"),
         ("\ud800", "is not TOML"),
-        ("#" * (1 << 20), "larger than 1048576 bytes"),
+        ("#" * (1 << 20), "larger than 1.0 MiB"),
     ],
 )
 def test_an_error_names_the_file_and_the_key(

@@ -27,11 +27,24 @@ WRONG: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "no code": ("code must be str, not NoneType", lambda n: n.redeem(None)),
     "no channel": ("channel must be str or", lambda n: n.fetch_open(None, "x")),
     "no channel to read": ("channel must be", lambda n: n.stream_open(None)),
+    "a target": ("out must be str or PathLike, not int", lambda n: n.fetch(LINK, 5)),
+    "a file in it": ("path must be str, not int", lambda n: n.fetch(LINK, path=5)),
+    "an entry": ("entry must be Entry, not int", lambda n: n.seed(5)),
+    "a copy": ("path must be str or PathLike", lambda n: n.verify(LINK, 5)),
+    "a count": ("receivers must be int", lambda n: n.share("x", receivers="2")),
+    "a file": ("path must be str or PathLike", lambda n: n.share_open(5)),
+    "a channel": ("channel must be str or Channel", lambda n: n.share_open("x", 5)),
+    "its target": ("target must be str or Path", lambda n: n.fetch_open("x", 5)),
+    "its flag": ("overwrite must be", lambda n: n.fetch_open("x", "y", overwrite="z")),
+    "patterns": (
+        "include: it must be str, or a list of such, not int",
+        lambda n: n.share("x", include=5),
+    ),
     "a pattern": (
         "include: it must be str, not int",
         lambda n: n.share("x", include=[5]),
     ),
-    "a flag": ("seed: it must be bool or str", lambda n: n.fetching(LINK, seed=[])),
+    "a flag": ("seed: it must be bool, not list", lambda n: n.fetching(LINK, seed=[])),
     "a size": ("chunk_size: it must be int or", lambda n: n.share("x", chunk_size=1.5)),
 }
 
@@ -48,9 +61,11 @@ async def test_an_argument_of_the_wrong_type_is_a_type_error(name: str) -> None:
     ("settings", "message"),
     [
         ({"port": "x"}, "port: 'x' is not a port"),
+        ({"port": 65_536}, "port: 65536 is not a port; write a number up to 65535"),
+        ({"lan_only": "x"}, "lan_only: it must be bool, not str"),
         ({"port": [1]}, "port: it must be int or str, not list"),
         ({"port": True}, "port: it must be int or str, not bool"),
-        ({"peers": 5}, "peers: 'int' object is not iterable"),
+        ({"peers": 5}, "peers: it must be str or Address, or a list of such, not int"),
         ({"peers": [5]}, "peers: it must be str or Address, not int"),
         ({"limit_up": []}, "limit_up: it must be int or float or str, not list"),
         ({"settings": 5}, "settings must be Settings, not int"),
@@ -59,7 +74,7 @@ async def test_an_argument_of_the_wrong_type_is_a_type_error(name: str) -> None:
 def test_a_setting_of_the_wrong_type_is_a_type_error(
     settings: dict[str, Any], message: str
 ) -> None:
-    error = shoal.UsageError if settings == {"port": "x"} else TypeError
+    error = shoal.UsageError if settings.get("port") in ("x", 65_536) else TypeError
     with pytest.raises(error, match=message):
         shoal.Node(**settings)
 
@@ -67,6 +82,27 @@ def test_a_setting_of_the_wrong_type_is_a_type_error(
 def test_one_address_is_as_good_as_a_list() -> None:
     address = shoal.Address("192.0.2.7", 4001)
     assert shoal.Settings.of(peers=address).peers == (address,)
+
+
+@pytest.mark.parametrize("call", [shoal.fetch, shoal.open, shoal.parse_link])
+def test_a_text_that_is_no_link_is_refused_in_words_of_python(
+    call: Callable[[str], Any],
+) -> None:
+    for text in ("notalink", ""):
+        with pytest.raises(shoal.UsageError, match=r"the one that share\(\) returned"):
+            call(text)
+
+
+@pytest.mark.parametrize("parse", [shoal.parse_link, shoal.parse_channel])
+def test_what_is_parsed_is_text(parse: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match="text must be str, not int"):
+        parse(5)
+
+
+@pytest.mark.parametrize("call", [shoal.fetch, shoal.share])
+def test_a_callback_is_checked_before_anything_begins(call: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="on_progress must be callable, not int"):
+        call(LINK, on_progress=5)
 
 
 async def test_nodes_and_shares_describe_themselves(tmp_path: Path) -> None:

@@ -73,9 +73,9 @@ async def test_a_file_that_is_compressed_on_the_way_is_refused_alone() -> None:
     labelled = {"Content-Encoding": "gzip"}
     with pytest.raises(OriginFileError, match="compresses"):
         await answered(200, DATA[:99], labelled, is_chunked=True)
-    with pytest.raises(OriginFileError, match="99 bytes there"):
+    with pytest.raises(OriginFileError, match="99 B there"):
         await answered(200, DATA[:99], labelled)
-    with pytest.raises(OriginFileError, match="99 bytes there"):
+    with pytest.raises(OriginFileError, match="99 B there"):
         await answered(206, DATA[:9], {"Content-Range": "bytes 0-98/99"} | labelled)
 
 

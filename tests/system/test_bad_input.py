@@ -90,7 +90,7 @@ CASES = {
     "no name": Case("share f --name ''", 2, "The value of --name is empty; write one"),
     "no address of a peer": Case("share f --peer ''", 2, "value of --peer is empty"),
     "once a fraction": Case("share f --once 3.5", 2, "'3.5' is not a number from 1"),
-    "a part of a code": Case("get 4821-purity", 2, "is not a code, which is a number"),
+    "a part of a code": Case("get 4821-purity", 2, "looks like a code, but a code"),
     "no command": Case("''", 2, "The name of the command is empty. See shoal --help."),
     "a variable as an option": Case(
         "share f --interfaces lo", 2, "--interfaces is no option; set SHOAL_INTERFACES"

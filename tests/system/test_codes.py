@@ -78,8 +78,8 @@ def test_wrong_codes_are_told_to_both_ends_and_the_third_ends_the_code(
     with sharing(source, namespace) as program:
         code, out = code_of(program), ("-o", tmp_path / "copy")
         for said, heard in (
-            ("It can be entered wrongly 2 more times", "end this one: 2 more"),
-            ("It can be entered wrongly once more", "end this one: 1 more"),
+            ("It can be entered wrongly 2 more times", "after 2 more wrong codes"),
+            ("It can be entered wrongly once more", "after 1 more wrong code,"),
             ("ended because it was entered wrongly 3 times", "The code has ended"),
         ):
             ended = get(namespace, mistyped(code), *out)

@@ -194,4 +194,4 @@ def test_of_two_shares_with_one_name_the_second_never_replaces_the_first(
             with run("get", "-i", links, "-C", into, "-f", *peers) as program:
                 ended = program.finish()
             assert (ended.code, ended.stdout.decode()) == (7, f"{into}/same\n")
-            assert "same is also the name of" in ended.stderr
+            assert "also has the name same" in ended.stderr

@@ -102,7 +102,8 @@ def test_a_known_share_is_described_verified_and_read_without_a_peer(
     path = make_file(20 * CHUNK, 2)
     machine = Machine(tmp_path / "machine")
     link, size = get_copy(machine, path)
-    assert f"size        {size} bytes (" in machine.finish("info", link).stdout.decode()
+    described = machine.finish("info", link).stdout.decode()
+    assert f"size        {format_size(size)}\n" in described
     assert machine.finish("ls", link).stdout.split()[0] == str(size).encode()
     assert machine.finish("verify", link, machine.copy).code == 0
     content = path.read_bytes()

@@ -163,7 +163,7 @@ def zeros(data: bytes) -> bytes:
     [
         (
             truncated,
-            "does not have the files you share: its file has 589828 bytes there",
+            "does not have the files you share: its file has 589,828 B there",
         ),
         (zeros, "has files that differ from the ones you share"),
         (None, "does not have the files you share: it answers 404"),

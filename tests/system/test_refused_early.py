@@ -64,7 +64,7 @@ def test_an_origin_with_another_size_is_refused_before_hashing(huge: Path) -> No
     with web_origin_beside({"huge": b"small"}) as origin:
         ended = run("share", huge, "--origin", origin.url + "huge").finish()
     assert ended.code == 5
-    assert "its file has 5 bytes there" in ended.stderr
+    assert "its file has 5 B there" in ended.stderr
 
 
 async def test_a_full_table_of_shares_is_refused_before_hashing(

@@ -13,6 +13,7 @@ from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, Shared, link_of, peer_of, run, share
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
+from tests.helpers.terminal import Terminal
 
 CHUNK = 16_384
 SIZE = 20 * CHUNK + 5
@@ -113,6 +114,19 @@ def test_qr_draws_the_link_next_to_its_text(make_file: MakeFile) -> None:
         program.wait_line("^shoal:", stream="out")
         assert "█" in program.stderr or "▀" in program.stderr
         assert len(program.find("^shoal:[a-z2-7]{56}$")) == 1
+
+
+@pytest.mark.parametrize("columns", [36, 40])
+def test_a_qr_code_is_drawn_whole_or_not_at_all(columns: int, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    env = {"XDG_DATA_HOME": str(tmp_path / "home")}
+    words = ("shoal", "share", "x", "--qr")
+    with Terminal(*words, columns=columns, cwd=tmp_path, env=env) as terminal:
+        terminal.wait_screen(".*waiting for peers")
+        said = " ".join(terminal.screen)
+        rows = [line for line in terminal.screen if "\u2588" in line]
+    assert len({len(line) for line in rows}) == (columns == 40)
+    assert ("needs 37 columns and has 36" in said) is (columns == 36)
 
 
 def test_qr_names_its_missing_package(make_file: MakeFile, tmp_path: Path) -> None:

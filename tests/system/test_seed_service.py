@@ -176,6 +176,39 @@ def test_a_systemd_unit_is_installed_and_removed(
     ]
 
 
+LAUNCHD_KEYS: dict[str, type] = {
+    "Label": str,
+    "ProgramArguments": list,
+    "EnvironmentVariables": dict,
+    "RunAtLoad": bool,
+    "KeepAlive": dict,
+    "ThrottleInterval": int,
+    "StandardErrorPath": str,
+    "StandardOutPath": str,
+}
+"""The keys that a launch agent of ours needs, with the types that launchd.plist(5)
+documents. launchd ignores keys that it does not know, so a misspelt one has no effect.
+"""
+
+
+def test_a_launch_agent_has_the_keys_that_launchd_documents(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert install(monkeypatch, "--install") == 0
+    agent = tmp_path / "Library/LaunchAgents/org.shoal.seed.plist"
+    found = plistlib.loads(agent.read_bytes())
+    assert {name: type(value) for name, value in found.items()} == LAUNCHD_KEYS
+    assert agent.name == f"{found['Label']}.plist"
+    words = [*found["ProgramArguments"], *found["EnvironmentVariables"].values()]
+    assert all(isinstance(word, str) for word in words)
+    # A job that fails is started again; one that ends well was ended by its user.
+    assert found["KeepAlive"] == {"SuccessfulExit": False}
+    # All paths are absolute: launchd has neither PATH nor folder of ours.
+    paths = found["ProgramArguments"][0], found["StandardErrorPath"]
+    assert all(map(os.path.isabs, (*paths, found["StandardOutPath"])))
+
+
 def test_a_launch_agent_is_installed_and_removed(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

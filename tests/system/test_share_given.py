@@ -1,9 +1,14 @@
 """`shoal share` of several paths, of a pipe, and with links followed."""
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
+
+import pytest
 
 from tests.helpers.commands import Shared, in_shell, run, share
 
@@ -56,6 +61,18 @@ def test_a_share_that_still_reads_a_pipe_can_be_interrupted(tmp_path: Path) -> N
         ended = program.finish()
     assert ended.code == 130
     assert not list(home.rglob("spool/*"))
+
+
+@pytest.mark.parametrize("words", ["share - --name x", "get -", "get -i - -C out"])
+def test_closed_standard_input_is_not_empty_input(words: str) -> None:
+    """Input that is open for writing cannot be read either."""
+    for redirected in ("<&-", "0>/dev/null"):
+        command = [sys.executable, "-m", "shoal", *words.split()]
+        text = f"{shlex.join(command)} {redirected}"
+        ended = subprocess.run(["sh", "-c", text], capture_output=True, text=True)
+        assert ended.returncode == 2, ended
+        assert "Standard input is closed" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
 
 
 def test_what_cannot_be_shared_together_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -121,9 +122,49 @@ def test_the_sender_sees_who_has_everything(tmp_path: Path) -> None:
         seen = [re.sub(r":\d+", ":PORT", line) for line in terminal.screen[-3:]]
     assert seen == [
         "127.0.0.1:PORT has everything.",
-        "127.0.0.1:PORT has everything. 2 peers have everything now.",
+        "127.0.0.1:PORT has everything. 2 peers have it now.",
         "2 peers have all of notes.txt.",
     ]
+
+
+def told_command(terminal: Terminal) -> list[str]:
+    """Return the words of the command with an address that a terminal shows."""
+    terminal.wait_screen(r"  shoal .*--peer .*")
+    text = "\n".join(terminal.screen)
+    pattern = "On the other machine:\n +shoal .*\n.*name this one:\n +shoal (.*)"
+    typed = re.search(pattern, text)
+    assert typed is not None, text
+    return ["shoal", *shlex.split(typed[1])]
+
+
+def test_every_command_that_shares_says_what_to_type(tmp_path: Path) -> None:
+    """The command of each, pasted without discovery, downloads the file."""
+    (tmp_path / "notes.txt").write_bytes(b"notes")
+    home = {"XDG_DATA_HOME": str(tmp_path / "home")}
+    start = partial(Terminal, columns=200, cwd=tmp_path, env=home)
+
+    def copy(command: list[str], out: str) -> None:
+        place = command.index("OUT") - 1 if "OUT" in command else len(command)
+        words = [*command[:place], *command[place + 2 :]]
+        with Terminal(*words, "-o", out, cwd=tmp_path) as receiver:
+            assert receiver.finish() == 0
+        assert (tmp_path / out).read_bytes() == b"notes"
+
+    with start("shoal", "share", "notes.txt", "--open", "team notes") as opened:
+        copy(told_command(opened), "a")
+    with start("shoal", "share", "notes.txt") as sharing:
+        get = [*told_command(sharing)[:3], "-o", "b", "--peer", peer_in(sharing)]
+        with start(*get, "--seed") as seeding:
+            copy(told_command(seeding), "c")
+    with start("shoal", "seed") as seed:
+        copy(told_command(seed), "d")
+
+
+def peer_in(terminal: Terminal) -> str:
+    """Return the address that a terminal shows."""
+    found = re.search(r"--peer (\S+)", "\n".join(terminal.screen))
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize("words", [(), ("--no-progress",), ("-q",)])

@@ -13,6 +13,7 @@ from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
 from shoal.config.arguments import AnyPath, FetchFields, ShareFields
 from shoal.config.settings import Settings, SettingsFields
+from shoal.core.checks import check_callable
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.errors import UsageError
@@ -69,6 +70,7 @@ def fetch(
     as Ctrl-C does; the same call resumes later with the chunks that were verified.
     Raises what `Node.fetch` raises.
     """
+    check_callable("on_progress", on_progress)
     if options.get("seed"):
         raise UsageError(
             "A blocking fetch ends when it is complete and cannot seed; "
@@ -111,6 +113,7 @@ def share(
     `options` are the fields of `ShareOptions` and of `Settings`. `on_progress` is
     called in another thread. Raises what `Node.share` raises.
     """
+    check_callable("on_progress", on_progress)
     settings, rest = _split(options)
     loop_thread = LoopThread(settings)
     try:

@@ -104,6 +104,7 @@ def _again(options: dict[str, Any], wanted: Wanted | None = None) -> Callable[[]
 
 
 async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
+    from shoal.cli.instructions import say_how_to_get
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
     from shoal.core.names.channel_id import Channel
@@ -125,6 +126,7 @@ async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
         if served is None:
             return
         output.say(f"Sharing {target} on port {served.port}; press Ctrl-C to stop.")
+        say_how_to_get(node, output, [served])
         try:
             async with asyncio.timeout(options["seed_for"]):
                 await report_until_cancelled(node, output, [served], target.name)

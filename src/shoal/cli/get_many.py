@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.cli.download import facts_of, get_open, get_sealed
+from shoal.cli.options import check_input
 from shoal.cli.output import Line, Output
 from shoal.cli.page import ShowOnPage, open_page
 from shoal.cli.status import Status
@@ -41,6 +42,8 @@ def read_links(place: str) -> dict[str, Wanted]:
     line is no link.
     """
     name = "standard input" if place == "-" else place
+    if place == "-":
+        check_input()
     try:
         with open(0 if place == "-" else place, "rb", closefd=place != "-") as file:
             data = file.read(MAX_SIZE + 1)
@@ -83,6 +86,7 @@ async def get_many(wanted: dict[str, Wanted], options: dict[str, Any]) -> None:
 
     Raises `UnfinishedError` if any failed.
     """
+    from shoal.cli.instructions import say_how_to_get
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
 
@@ -98,6 +102,7 @@ async def get_many(wanted: dict[str, Wanted], options: dict[str, Any]) -> None:
         if batch.served:
             what = format_count(len(batch.served), "share")
             output.say(f"Sharing {what}; press Ctrl-C to stop.")
+            say_how_to_get(node, output, batch.served)
             try:
                 async with asyncio.timeout(options["seed_for"]):
                     await report_until_cancelled(
@@ -183,8 +188,8 @@ class _Batch:
         name = manifest.root.name
         if self._claimed.setdefault(name, link.id) != link.id:
             raise TargetExistsError(
-                f"{name} is also the name of what another of the links has; download "
-                "one of them with -o OUT."
+                f"Another of the links also has the name {name}; download one of them "
+                "with -o OUT."
             )
 
     def link_of(self, share: "SealedShare") -> str:

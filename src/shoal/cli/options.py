@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYWHERE",
     "Command",
+    "check_input",
     "check_places",
     "fields_of",
     "link_and_path",
@@ -149,12 +150,23 @@ def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
     return link, path
 
 
+def check_input() -> None:
+    """Raise `UsageError` if standard input is closed or cannot be read."""
+    try:
+        os.read(0, 0)
+    except OSError:
+        raise UsageError(
+            "Standard input is closed or cannot be read; redirect a file or pipe to it."
+        ) from None
+
+
 def read_link(text: str) -> str:
     """Return the link in an argument or, if that is `-`, on standard input."""
     if not text.strip():
         raise UsageError("LINK is empty; paste the link that shoal share printed.")
     if text != "-":
         return text
+    check_input()
     line = sys.stdin.readline(MAX_LINK_SIZE).strip()
     if not line:
         raise UsageError("There is no link on standard input; write it on one line.")

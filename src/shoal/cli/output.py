@@ -145,6 +145,11 @@ class Output:
         output.line, output._fields = Line(), self._fields | fields
         return output
 
+    @property
+    def is_of_one(self) -> bool:
+        """Return True if this output is about one of several things."""
+        return bool(self._fields)
+
     def result(self, text: str, *, event: str, **fields: Any) -> None:
         """Write the command's result: `text`, or an event with `--json`; flush."""
         if self.as_json:
@@ -183,8 +188,18 @@ class Output:
                 "--qr needs the package segno: pip install 'shoal[qr]'."
             ) from None
         if not self.as_json:
+            code = segno.make(text, error="l")  # a screen has no dirt on it
+            columns = code.symbol_size()[0]  # as many as modules
+            with contextlib.suppress(OSError, ValueError):  # not a terminal
+                room = size_of_terminal(sys.stderr.fileno()).columns
+                if room < columns:
+                    self.say(
+                        "The terminal is too narrow for the QR code: it needs "
+                        f"{columns} columns and has {room}; widen it and share again."
+                    )
+                    return
             with self.line.hidden(), contextlib.suppress(OSError):
-                segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
+                code.terminal(out=sys.stderr, compact=True)
 
     def warn(self, text: str) -> None:
         """Write a message that nothing suppresses."""

@@ -33,12 +33,10 @@ _STEPS = {
 }
 _ANOTHER = "The link still works; for another code, share again with --code."
 _CODE_TEXTS = {
-    "wrong": "A wrong code was entered. Wrong codes that end this one: "
-    "{0.guesses_left} more.",
+    "wrong": "A wrong code was entered; after {wrong}, this code ends.",
     "dead": f"The code has ended: it was entered wrongly {MAX_GUESSES} times. "
     + _ANOTHER,
-    "given": "A receiver has used the code. Receivers that still can: "
-    "{0.receivers_left}.",
+    "given": "A receiver has used the code; {receivers} can still use it.",
     "used": "The code was used, and has ended.",
     "expired": f"The time of the code is over. {_ANOTHER}",
 }
@@ -148,7 +146,10 @@ class Reporter:
             guesses_left=event.guesses_left,
             receivers_left=event.receivers_left,
         )
-        text = _CODE_TEXTS[event.state].format(event)
+        text = _CODE_TEXTS[event.state].format(
+            wrong=format_count(event.guesses_left, "more wrong code"),
+            receivers=format_count(event.receivers_left, "more receiver"),
+        )
         if event.state in ("given", "used"):
             self._output.say(text)
         else:
@@ -219,8 +220,10 @@ class Reporter:
                     uploaded=uploaded,
                 )
                 if self._is_serving:
-                    more = f" {number} peers have everything now." if number > 1 else ""
-                    self._output.say(f"{address} has everything.{more}")
+                    more = f" {number:,} peers have it now." if number > 1 else ""
+                    of_many = self._output.is_of_one
+                    what = f"all of {self._title}" if of_many else "everything"
+                    self._output.say(f"{address} has {what}.{more}")
             case PeerLeft():
                 self._on_peer_left(event)
 

@@ -112,9 +112,8 @@ async def info(link: str, **options: Any) -> None:
             "public": root.salt is None,
         }
         shown = facts | {"public": "yes" if facts["public"] else "no"}
-        if root.size >= 1024:
-            shown["size"] = f"{root.size} bytes ({format_size(root.size)})"
-        shown["chunk_size"] = f"{chunks.chunk_size} bytes"
+        shown["size"] = format_size(root.size)
+        shown["chunk_size"] = format_size(chunks.chunk_size)
         lines = [f"{name:<11} {printable(str(value))}" for name, value in shown.items()]
         output.result("\n".join(lines), event="complete", **facts)
 
@@ -189,7 +188,7 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
         raise UsageError("chunk writes the chunk itself; leave out --json.")
     link, index = words
     if not (index.isascii() and index.isdigit() and len(index) <= 10):
-        raise UsageError(f"The index {index[:40]!r} is not a number from 0 up.")
+        raise UsageError(f"{index[:40]!r} is not an index; write a number from 0 on.")
     return _chunk(link, int(index), options)
 
 
@@ -221,7 +220,5 @@ def parse_span(span: str | None, size: int) -> tuple[int, int]:
     if not first:
         return max(0, size - int(last)), size
     if int(first) >= size or (last and int(last) < int(first)):
-        raise UsageError(
-            f"The file has {size} bytes and no range {span}; name another."
-        )
+        raise UsageError(f"The file has {size:,} B and no range {span}; name another.")
     return int(first), min(int(last) + 1, size) if last else size

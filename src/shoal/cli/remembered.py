@@ -41,7 +41,7 @@ def forget(what: str, **options: Any) -> None:
     _report(catalogue, output)
     if not entries:
         raise ShoalError(
-            "shoal list shows nothing with this link or path; copy one from its output."
+            "Nothing that shoal list shows has this link or path; copy one from there."
         )
     for entry in entries:
         leftover = _leftover(entry, disk)

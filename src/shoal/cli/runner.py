@@ -232,7 +232,7 @@ def only_link(text: str) -> "Link":
     share = parse_share(read_link(text))
     if not isinstance(share, Link):
         found = "an open channel" if share.is_hash else "not a link, which begins with"
-        found += "" if share.is_hash else " `shoal:`, and may be an open channel"
+        found += "" if share.is_hash else " `shoal:`; it may name an open channel"
         raise UsageError(
             f"{share.id[:64]} is {found}. This command needs a link: copy it again. "
             "An open channel does not describe its content; download it with shoal get."

@@ -8,6 +8,7 @@ import click
 
 from shoal.cli.options import Command
 from shoal.cli.output import Output, root_fields
+from shoal.cli.status import title_of
 from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def seed(**options: Any) -> Coroutine[None, None, None] | None:
 
 
 async def _seed(options: dict[str, Any]) -> None:
+    from shoal.cli.instructions import say_how_to_get
     from shoal.cli.page import open_page
     from shoal.cli.runner import open_node
     from shoal.cli.service import tell_started
@@ -64,6 +66,7 @@ async def _seed(options: dict[str, Any]) -> None:
         if seeder.shares:
             count, port = len(seeder.shares), seeder.shares[0].port
             output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
+            say_how_to_get(node, output, seeder.shares)
         elif seeder.is_waiting:
             output.say(
                 "Other commands share all complete copies; they are shared here when "
@@ -80,7 +83,10 @@ async def _seed(options: dict[str, Any]) -> None:
         tasks.create_task(reports)
         while True:
             await asyncio.sleep(LOOK_PERIOD)
+            before = set(map(id, seeder.shares))
             await seeder.look()
+            new = [share for share in seeder.shares if id(share) not in before]
+            say_how_to_get(node, output, new)
 
 
 class _Seeder:
@@ -150,10 +156,11 @@ class _Seeder:
             return
         if name in self._by_entry:
             return  # written again by another process that shares it
+        title = title_of(entry.manifest.root.name, entry.parts)
         output = self._output.about(link=str(entry.link))
         output.line = self._output.line
         try:
-            with Reporter(output, entry.path.name) as reporter:
+            with Reporter(output, title) as reporter:
                 share = await self._node.seed(entry, on_progress=reporter.on_event)
         except NetworkError:
             raise  # the port: no other copy can be shared either
@@ -166,7 +173,7 @@ class _Seeder:
         self._show(entry.link)
         root = entry.manifest.root
         self._output.result(
-            str(entry.path),
+            title_of(str(entry.path), entry.parts),
             event="start",
             link=str(entry.link),
             path=str(entry.path),

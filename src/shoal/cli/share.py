@@ -7,7 +7,6 @@ the messages of the child go to a file.
 
 import asyncio
 import os
-import shlex
 import signal
 import sys
 import time
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import Command, check_places, fields_of
+from shoal.cli.options import Command, check_input, check_places, fields_of
 from shoal.cli.output import Line, Output, root_fields
 from shoal.cli.page import open_page
+from shoal.cli.status import names_of
 from shoal.config.combinations import Case, refuse_meaningless
 from shoal.errors import StoreError, UsageError, run_again
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["share"]
 
-MAX_NAMED = 2  # addresses of this machine that are named for --peer
 HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
 BLOCK = 65_536  # bytes read at once
 MAX_LOG_SIZE = 4 << 20  # bytes of messages of one process; peers may cause any number
@@ -76,6 +75,7 @@ def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
     """Raise `UsageError` unless standard input can be shared with these options."""
     if len(places) > 1:
         raise UsageError("- shares standard input; share other paths separately.")
+    check_input()
     refuse_meaningless(options, Case.PIPE)
     if options["name"] is None:
         raise UsageError(
@@ -93,6 +93,7 @@ def _check_link_file(path: str) -> None:
 
 
 async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
+    from shoal.cli.instructions import say_how_to_get
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
 
@@ -100,7 +101,7 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         open_node(options, has_line=True) as (node, output),
         open_page(node, output, options) as show,
     ):
-        title = options["name"] if places == ("-",) else Path(places[0]).name
+        title = options["name"] or Path(places[0]).name
         with Reporter(output, title) as reporter:
             given = sys.stdin.buffer if places == ("-",) else places
             chosen = _chosen(places, options)
@@ -117,7 +118,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
             # Upper case makes a smaller code, but URLs are case-sensitive.
             text = str(share.link)
             output.draw_qr(text if share.link.origins else text.upper())
-        _say_how_to_get(node, output, share)
+        _say_what(output, share, places)
+        say_how_to_get(node, output, [share])
         if options["background"]:
             leave_terminal(output, share.link.identity)
             output.line = Line()
@@ -171,38 +173,23 @@ def _write_link(path: str, link: str) -> None:
         disk.close(at)
 
 
-def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> None:
-    """Say what is shared and, on a terminal, what to type on the other machine."""
-    from shoal.cli.addresses import dialable_addresses
+def _say_what(output: "Output", share: "SealedShare", places: tuple[str, ...]) -> None:
+    """Say what is shared."""
     from shoal.core.manifest.paths import hides
-    from shoal.core.names.address import Address
     from shoal.core.report.units import format_count, format_size
 
     root = share.manifest.root
     what = format_size(root.size)
     if root.is_folder:
         what += f", {format_count(root.file_count, 'file')}"
+    if len(places) > 1:
+        what += f": {names_of([Path(place) for place in places])}"
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(
-            "This name would hide it, or looks like an option: receivers have to "
-            "choose another one (-o OUT), unless you share it with --name."
+            f"The name {root.name} hides a file, or looks like an option: receivers "
+            "must choose another one with -o OUT, unless you share it with --name."
         )
-    if not sys.stderr.isatty():
-        return  # a log is not the place for a link
-    command = f"shoal get {share.code or shlex.quote(str(share.link))}"
-    command += " -o OUT" if hides(root.name) else ""
-    if share.code:  # it cannot name a relay, as a link does
-        relays = (shlex.quote(str(relay)) for relay in node.settings.relays)
-        command += "".join(f" --relay {each}" for each in relays)
-    output.say("On the other machine:")
-    output.say(f"  {command}")
-    hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]
-    if hosts:
-        peers = [shlex.quote(str(Address(host, share.port))) for host in hosts]
-        named = "".join(f" --peer {each}" for each in peers)
-        output.say("If it finds no peer there, name this one:")
-        output.say(f"  {command}{named}")
 
 
 async def _serve(
@@ -229,6 +216,7 @@ async def _serve(
 
 
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
+    from shoal.cli.instructions import say_how_to_get
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
@@ -259,6 +247,7 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
             )
         size = format_size(chunks.size)
         output.say(f"Sharing {path.name} ({size}) on port {share.port}.")
+        say_how_to_get(node, output, [share])
         output.say("Press Ctrl-C to stop.")
         await report_until_cancelled(node, output, [share], path.name)
 

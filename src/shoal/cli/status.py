@@ -5,18 +5,44 @@ all of them, the most important stay.
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from shoal.cli.output import printable
 
-__all__ = ["Fact", "Status", "Style", "cells", "render", "shorten"]
+__all__ = [
+    "Fact",
+    "Status",
+    "Style",
+    "cells",
+    "names_of",
+    "render",
+    "shorten",
+    "title_of",
+]
 
+MAX_PARTS = 3  # paths that a title names
 WIDE = 60  # cells from which on there is room for a title and a bar
 TITLE_CELLS = 30  # of a title at most
 MIN_TITLE = 16  # cells of a title for which facts are left out
 MIN_CUT = 8  # cells of a title that is cut; a shorter piece of it tells nothing
 MIN_BAR, MAX_BAR = 8, 40  # cells
+
+
+def title_of(name: str, parts: Sequence[Path] = ()) -> str:
+    """Return how a share is called: its name, and some of the paths it is made of.
+
+    Paths that are shared together have the name of their folder, like any others of it.
+    """
+    return f"{name} ({names_of(parts)})" if parts else name
+
+
+def names_of(parts: Sequence[Path]) -> str:
+    """Return the names of some of the paths that a share is made of."""
+    named = ", ".join(part.name for part in parts[:MAX_PARTS])
+    more = len(parts) - MAX_PARTS
+    return f"{named} and {more:,} more" if more > 0 else named
 
 
 class Fact(NamedTuple):

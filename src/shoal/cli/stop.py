@@ -32,7 +32,10 @@ def stop(what: str, **options: Any) -> None:
     output, disk = Output.from_options(options), Disk()
     what = read_link(what).strip()
     if not (what.isdigit() or looks_like_link(what)):
-        raise UsageError(f"{what[:40]} is neither a link nor a process id.")
+        raise UsageError(
+            f"{what[:40]} is neither a link nor a process id; write one of those that "
+            "shoal share --background printed."
+        )
     identity = "" if what.isdigit() else parse_link(what).identity.hex()
     found = [
         each

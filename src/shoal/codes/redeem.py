@@ -218,8 +218,8 @@ class _Redeeming:
             return _refusal(self._refusals[-1])
         if len(self._proven) >= MAX_PROOFS:
             return CodeError(
-                f"{MAX_PROOFS} nodes answered to this code, but none of them has it: "
-                "someone interferes. Ask the sender for the link instead."
+                f"{MAX_PROOFS} nodes answered for this code, and none has it: "
+                "another machine interferes. Ask the sender for the link instead."
             )
         networks = " and ".join(self._resources.networks.search().looked)
         found = len(self._dialler)

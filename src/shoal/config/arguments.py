@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
 
+from shoal.core.checks import check_optional, check_type
 from shoal.errors import UsageError, option, told
 
 __all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
@@ -68,6 +69,7 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
+        check_type("receivers", receivers, int)
         if receivers < 1:
             raise UsageError(f"receivers is {receivers}; pass 1 or more.")
         values = values_of(ShareFields.__optional_keys__, fields)
@@ -136,6 +138,8 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
+        check_optional("out", out, str, os.PathLike)
+        check_optional("path", fields.get("path"), str)
         values = values_of(FetchFields.__optional_keys__, fields)
         values["folder"] = Path(values["folder"] or ".")
         if out is not None:

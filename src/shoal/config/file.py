@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from shoal.config.nearest import nearest
 from shoal.config.options import OPTIONS
+from shoal.core.report.units import format_size
 from shoal.errors import ForbiddenError, UsageError
 
 __all__ = ["File", "config_path", "read_file", "read_value"]
@@ -66,7 +67,7 @@ def _read(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
 
     try:
         if len(data) > MAX_SIZE:
-            raise ValueError(f"it is larger than {MAX_SIZE} bytes")
+            raise ValueError(f"it is larger than {format_size(MAX_SIZE)}")
         values = tomllib.loads(data.decode())
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}; correct it.") from None

@@ -6,7 +6,7 @@ The same value may be text (on the command line or in a variable), a value in
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 COLORS = ("auto", "always", "never")
+MAX_PORT = 65_535
 MAX_COUNT = 65_536  # as many peers are counted
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
@@ -74,7 +75,9 @@ class Kind(NamedTuple):
 
     def read_variable(self, text: str) -> Any:
         """Read the text of an environment variable."""
-        return self.read(self.split(text) if self.is_list else text)
+        if self.is_list:
+            return self.read(self.split(text))
+        return self.check(self.parse(text))
 
     def read_toml(self, value: Any) -> Any:
         """Read a value of `config.toml`."""
@@ -82,7 +85,7 @@ class Kind(NamedTuple):
         are_texts = all(isinstance(item, str) for item in items)
         if type(value) not in self.toml_types or not are_texts:
             raise ValueError(self.hint)
-        return self.read(str(value) if type(value) in (int, float, bool) else value)
+        return self.read(value) if self.is_list else self.read_variable(str(value))
 
     def read(self, value: Any) -> Any:
         """Read what a Python caller passes: text, or the value itself.
@@ -90,12 +93,18 @@ class Kind(NamedTuple):
         Raises `TypeError` for a value of another type.
         """
         if self.is_list:
-            items = (value,) if isinstance(value, self.types) else tuple(value)
+            if isinstance(value, self.types):
+                items: tuple[Any, ...] = (value,)
+            elif isinstance(value, Iterable):
+                items = tuple(value)
+            else:
+                known = f"{self._known}, or a list of such"
+                raise TypeError(f"it must be {known}, not {type(value).__name__}")
             for item in items:
                 self._check_type(item)
             read = (self.parse(x) if isinstance(x, str) else (x,) for x in items)
             value = tuple(chain.from_iterable(read))
-        elif isinstance(value, str):
+        elif isinstance(value, str) and str in self.types:
             value = self.parse(value)
         elif value is not None:
             self._check_type(value)
@@ -104,8 +113,11 @@ class Kind(NamedTuple):
     def _check_type(self, value: object) -> None:
         is_flag_as_number = isinstance(value, bool) and bool not in self.types
         if is_flag_as_number or not isinstance(value, self.types):
-            known = " or ".join(each.__name__ for each in self.types)
-            raise TypeError(f"it must be {known}, not {type(value).__name__}")
+            raise TypeError(f"it must be {self._known}, not {type(value).__name__}")
+
+    @property
+    def _known(self) -> str:
+        return " or ".join(each.__name__ for each in self.types)
 
 
 def _parse_color(text: str) -> str:
@@ -139,9 +151,9 @@ def _parse_count(text: str) -> int | None:
 
 
 def _parse_port(text: str) -> int:
-    if _DIGITS.fullmatch(text) and int(text) <= 65535:
+    if _DIGITS.fullmatch(text) and int(text) <= MAX_PORT:
         return int(text)
-    raise ValueError(f"{text[:40]!r} is not a port; write a number up to 65535.")
+    raise ValueError(f"{text[:40]!r} is not a port; write a number up to {MAX_PORT}.")
 
 
 def _parse_size(text: str) -> int:
@@ -225,6 +237,12 @@ def _check_positive(number: float | None) -> float | None:
     raise ValueError(f"{number} is not above 0; leave it out for no limit.")
 
 
+def _check_port(port: int | None) -> int | None:
+    if port is None or 0 <= port <= MAX_PORT:
+        return port
+    raise ValueError(f"{port} is not a port; write a number up to {MAX_PORT}.")
+
+
 _NUMBER = ((int, float, str), "write a number, or a text in quotes.")
 _LIST = ((str, list), "write a list of texts in quotes.", (), True)
 _QUOTED = ((str,), "write a text in quotes.")
@@ -234,7 +252,7 @@ FLAG = Kind(
     (bool,),
     "write true or false, without quotes.",
     False,
-    types=(bool, str),
+    types=(bool,),
 )
 """Yes or no."""
 COUNT = Kind(
@@ -251,7 +269,14 @@ PATH = Kind(str, *_QUOTED, metavar="PATH", types=(str, os.PathLike))
 """Text that names a file or folder."""
 COLOR = Kind(_parse_color, *_QUOTED, default="auto", metavar="WHEN")
 """When to use colours."""
-PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT", types=(int, str))
+PORT = Kind(
+    _parse_port,
+    *_NUMBER,
+    default=0,
+    metavar="PORT",
+    check=_check_port,
+    types=(int, str),
+)
 """A TCP port; 0 is any."""
 ENDPOINT = Kind(_parse_endpoint, *_QUOTED, metavar="HOST:PORT")
 """Where an HTTP server listens."""

@@ -73,7 +73,7 @@ class Pcp:
         if (":" in answer.host) != (":" in self._gateway.local):
             raise RouterError("it names an address of another kind")
         if ":" in answer.host and answer.outside != port:
-            raise RouterError("it lets connections to another port in only")
+            raise RouterError("it only lets in connections to another port")
         return check_mapped(answer.host, answer.outside, answer.lifetime)
 
     async def unmap(self, port: int, outside: int) -> None:

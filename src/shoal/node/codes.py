@@ -3,10 +3,11 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from shoal.core.checks import check_type
 from shoal.core.names.code_words import looks_like_code
 from shoal.core.names.link_text import looks_like_link
 from shoal.core.report.events import DownloadEvent, ShareEvent
-from shoal.node.checks import check_type, link_of
+from shoal.node.checks import link_of
 
 if TYPE_CHECKING:
     from shoal.config.arguments import FetchOptions, ShareOptions

@@ -1,14 +1,16 @@
 """The calls of a `Node` that concern files of this machine, and its open channels."""
 
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from shoal.config.settings import Settings
+from shoal.core.checks import check_callable, check_optional, check_type
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.errors import UsageError, option
-from shoal.node.checks import check_callable, check_optional, check_type, link_of
+from shoal.node.checks import link_of
 from shoal.resources import Resources
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class LocalFiles:
         """
         from shoal.channel.operations import share_open
 
+        check_type("path", path, str, os.PathLike)
+        check_optional("channel", channel, str, Channel)
+        check_optional("chunk_size", chunk_size, int)
+        check_callable("on_hashed", on_hashed)
         return await share_open(self._resources, path, channel, chunk_size, on_hashed)
 
     async def fetch_open(
@@ -71,6 +77,10 @@ class LocalFiles:
         from shoal.channel.operations import fetch_open
 
         check_type("channel", channel, str, Channel)
+        check_type("target", target, str, os.PathLike)
+        check_optional("overwrite", overwrite, bool)
+        check_optional("seed", seed, bool)
+        check_callable("on_progress", on_progress)
         return await fetch_open(
             self._resources,
             channel,
@@ -103,6 +113,7 @@ class LocalFiles:
         from shoal.channel.operations import stream_open
 
         check_type("channel", channel, str, Channel)
+        check_callable("on_progress", on_progress)
         seconds = self._seconds(timeout)
         return stream_open(self._resources, channel, seconds, on_progress)
 
@@ -179,8 +190,11 @@ class LocalFiles:
         everything and leave. Raises `VerificationError` if the copy has changed,
         `UnfinishedError` if it was not complete.
         """
+        from shoal.storage.catalogue_entry import Entry
         from shoal.swarm.operations import seed_entry
 
+        check_type("entry", entry, Entry)
+        check_callable("on_progress", on_progress)
         return await seed_entry(self._registry, entry, on_progress)
 
     async def verify(
@@ -221,6 +235,7 @@ class LocalFiles:
 
         from shoal.swarm.operations import compare_sealed
 
+        check_type("path", path, str, os.PathLike)
         return await compare_sealed(
             self._registry,
             link_of(link),
@@ -254,15 +269,14 @@ def _refuse_for_folders(options: "ShareFields") -> None:
 
 def _given(path: object, name: str | None) -> "Given":
     """Return what a caller shares; raises `TypeError` or `UsageError`."""
-    from os import PathLike
     from pathlib import Path
 
     from shoal.swarm.build_share import Given
 
-    is_one = isinstance(path, str | PathLike) or not isinstance(path, Iterable)
+    is_one = isinstance(path, str | os.PathLike) or not isinstance(path, Iterable)
     paths: list[Any] = [path] if is_one else list(cast("Iterable[Any]", path))
     for each in paths:
-        check_type("path", each, str, PathLike)
+        check_type("path", each, str, os.PathLike)
     if not paths:
         raise UsageError("There is no path to share; name at least one.")
     return Given.of([Path(each) for each in paths], name)

@@ -19,11 +19,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Self, Unpack
 
 from shoal.config.settings import Settings, SettingsFields
+from shoal.core.checks import check_callable, check_optional, check_type
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.units import format_count
 from shoal.errors import UsageError
-from shoal.node.checks import check_callable, check_optional, check_type, link_of
+from shoal.node.checks import link_of
 from shoal.node.local import LocalFiles
 from shoal.resources import Resources
 
@@ -326,6 +327,7 @@ class Node(LocalFiles):
         what is needed to find one file of very many. Raises what `manifest` raises.
         """
         link = link_of(link)
+        check_callable("missing", missing)
         async with self._resources.call():
             known = await self._registry.remembered(link.id, missing)
         if known is not None:
@@ -359,6 +361,8 @@ class Node(LocalFiles):
         """
         check_type("share", share, str, Channel)
         check_type("index", index, int)
+        if index < 0:
+            raise UsageError(f"index is {index}; pass 0 or more.")
         if isinstance(share, str):
             from shoal.core.names.link import parse_share
 

@@ -85,8 +85,8 @@ class ObjectReader:
             size = int(info["size"])
             if size != part.file_size:
                 raise OriginFileError(
-                    f"{part.path or 'its file'} has {size} bytes there, "
-                    f"{part.file_size} here"
+                    f"{part.path or 'its file'} has {size:,} B there, "
+                    f"{part.file_size:,} B here"
                 )
             self._sizes[part.path] = size
         end = part.first + part.size

@@ -270,7 +270,7 @@ def parse_retry_after(text: str) -> float | None:
 def _check_size(size: int | None, part: Part) -> None:
     if size is not None and size != part.file_size:
         raise OriginFileError(
-            f"{part.path or 'its file'} has {size} bytes there, {part.file_size} here"
+            f"{part.path or 'its file'} has {size:,} B there, {part.file_size:,} B here"
         )
 
 

@@ -52,8 +52,8 @@ def check_sealed_chunk_size(chunk_size: int) -> None:
     """Raise `UsageError` unless a sealed share may have chunks of that size."""
     if not is_chunk_size(chunk_size):
         raise UsageError(
-            f"The chunks of a share cannot have {chunk_size} bytes; choose a power "
-            f"of two from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}."
+            f"The chunks of a share cannot have {chunk_size} B; choose a power of two "
+            f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE} B."
         )
 
 
@@ -73,6 +73,7 @@ def check_chunk_count(chunks: Chunks) -> None:
             "share it in parts."
         )
     raise UsageError(
-        f"With chunks of {chunks.chunk_size} bytes this share has {chunks.count:,}, "
-        f"too many for one link; use {option('--chunk-size', fitting)}."
+        f"With chunks of {format_size(chunks.chunk_size)} this share has "
+        f"{chunks.count:,}, too many for one link; use "
+        f"{option('--chunk-size', fitting)}."
     )

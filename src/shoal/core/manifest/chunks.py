@@ -52,17 +52,17 @@ def check_chunk_size(chunk_size: int) -> None:
     """Raise `UsageError` unless chunks of an open channel may have that many bytes."""
     if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
         raise UsageError(
-            f"A chunk cannot have {chunk_size} bytes; choose 1 to {MAX_CHUNK_SIZE}."
+            f"A chunk cannot have {chunk_size} B; choose 1 to {MAX_CHUNK_SIZE} B."
         )
 
 
 def check_index(index: int, count: int) -> None:
     """Raise `UsageError`, which names the range, unless chunk `index` exists."""
     if not count:
-        raise UsageError("This share is empty: it has no chunk to ask for.")
+        raise UsageError("This share is empty, so it has no chunk to request.")
     if not 0 <= index < count:
         raise UsageError(
-            f"There is no chunk {index}; ask for one from 0 to {count - 1}."
+            f"There is no chunk {index}; request one from 0 to {count - 1}."
         )
 
 

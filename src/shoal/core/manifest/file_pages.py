@@ -184,9 +184,9 @@ class FilePagesBuilder:
         self._table_size += len(data)
         if self._table_size > MAX_TABLE_SIZE:
             raise UsageError(
-                "The paths of this folder's files are too long together, by about "
-                f"{self.count} files; share an archive of it, or leave some out with "
-                f"{option('--exclude')}."
+                "All paths of this folder's files are too long together: there is "
+                f"room for about {self.count:,} files. Share an archive of it, or "
+                f"leave some out with {option('--exclude')}."
             )
         digest = page_digest(data)
         self._levels[level].clear()

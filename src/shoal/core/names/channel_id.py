@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from shoal.core.checks import check_type
 from shoal.core.names.code_words import has_code_form, looks_like_code
 from shoal.core.names.link_text import (
     bare_link,
@@ -63,6 +64,7 @@ def parse_channel(text: str) -> Channel:
     The prefix `channel:` is for a name that would be read as a code. Raises
     `UsageError` if the text cannot be an id.
     """
+    check_type("text", text, str)
     given = text.strip()
     text = given.removeprefix(_PREFIX)
     bare = bare_link(text)

@@ -15,6 +15,7 @@ import re
 from typing import Self
 from urllib.parse import quote, unquote
 
+from shoal.core.checks import check_type
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
 from shoal.core.names.address import Address, parse_address
@@ -26,7 +27,7 @@ from shoal.core.names.link_text import (
     looks_like_link,
 )
 from shoal.core.names.origin_url import MAX_ORIGINS, quote_origin, unquote_origin
-from shoal.errors import UsageError
+from shoal.errors import UsageError, told
 
 __all__ = ["MAX_HINTS", "MAX_RELAYS", "Link", "parse_link", "parse_share"]
 
@@ -130,10 +131,16 @@ def parse_link(text: str) -> Link:
     """
     if isinstance(text, Link):
         return text
+    check_type("text", text, str)
     try:
         text.encode()
     except UnicodeEncodeError:  # bytes of an argument that are not UTF-8
         raise UsageError("The link is not valid text; copy it again.") from None
+    if not (looks_like_link(text) or has_link_form(text)):
+        raise UsageError(
+            "This is not a link, which begins with `shoal:`; "
+            + told("copy the link again.", "pass the one that share() returned.")
+        )
     text = bare_link(text)
     if text[: len(_SCHEME)].lower() == _SCHEME:
         text = text[len(_SCHEME) :].removeprefix("//")

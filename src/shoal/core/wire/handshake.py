@@ -128,7 +128,7 @@ def check_fits(chunks: Chunks) -> None:
                 "This file is too large for an open channel; make it a sealed share."
             )
     raise UsageError(
-        f"With chunks of {chunks.chunk_size} bytes this file has {chunks.count:,}, "
+        f"With chunks of {chunks.chunk_size} B this file has {chunks.count:,}, "
         f"too many for an open channel; use {option('--chunk-size', chunk_size)}."
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from shoal.core.report.units import format_size
 from shoal.errors import DiskFullError, StoreError
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import Folders, remove_all
@@ -140,7 +141,7 @@ def _start(staging: Staging, files: DataFiles, header: Header, disk: Disk) -> Jo
         if free < layout.disk_space:
             raise DiskFullError(
                 f"The disk is too full: {staging.target} needs "
-                f"{layout.disk_space:,} bytes and {free:,} are free. "
+                f"{format_size(layout.disk_space)} and {format_size(free)} are free. "
                 "Free some space or choose another place."
             )
         files.reserve()

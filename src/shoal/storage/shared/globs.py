@@ -119,5 +119,7 @@ def _translate_set(pattern: str, text: str) -> str:
     try:
         re.compile(f"[{inside}]")
     except re.error as error:
-        raise UsageError(f"The pattern {pattern!r} is invalid: {error}.") from error
+        raise UsageError(
+            f"The pattern {pattern!r} is invalid: {error}; correct it."
+        ) from error
     return f"(?!/)[{'^' if negated else ''}{inside}]"
