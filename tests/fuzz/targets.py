@@ -15,7 +15,6 @@ import msgspec
 
 from shoal.config.file import _read as read_config
 from shoal.core.crypto.hashes import page_digest, root_digest
-from shoal.core.http_date import parse_http_date
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import MAX_FILES, FilesTop
 from shoal.core.manifest.file_table import FileTable
@@ -57,6 +56,7 @@ from shoal.gateway.request import parse_target
 from shoal.mapping.packets import parse_natpmp, parse_pcp
 from shoal.mapping.responses import parse_response
 from shoal.mapping.upnp import Url, find_services, parse_location
+from shoal.net.http_date import parse_http_date
 from shoal.origin.web import parse_content_range, parse_retry_after
 from shoal.storage.download.journal import Header, encode_records
 from shoal.storage.download.journal import decode as decode_journal

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from shoal.core.names.address import Address
-from tests.simulator.nat import PRESERVING, Nat
+from tests.simulator.nat import CHANGING, PRESERVING, Nat
 from tests.simulator.plan import SitePlan
 
 __all__ = ["Host", "Site", "make_sites"]
@@ -30,6 +30,11 @@ class Site:
     def keeps_ports(self) -> bool:
         """Return True if the internet sees the ports that its hosts use."""
         return all(nat.kind == PRESERVING for nat in self.nats)
+
+    @property
+    def changes_ports(self) -> bool:
+        """Return True if the internet sees one other port for each port."""
+        return any(nat.kind == CHANGING for nat in self.nats)
 
 
 @dataclass

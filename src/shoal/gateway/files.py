@@ -14,7 +14,6 @@ from itertools import chain, islice
 from aiohttp import web
 from msgspec import Struct
 
-from shoal.core.http_date import parse_http_date
 from shoal.core.manifest.file_tree import File
 from shoal.core.manifest.listing import children, in_natural_order
 from shoal.core.manifest.manifest import Manifest
@@ -25,6 +24,7 @@ from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_res
 from shoal.gateway.request import names_of, parse_target, quoted
 from shoal.gateway.sending import Sender, failure, read_blocks
 from shoal.gateway.shares import FEW_FILES, ServedShare
+from shoal.net.http_date import parse_http_date
 
 __all__ = ["FileRoutes", "FolderEntry", "folder_page"]
 

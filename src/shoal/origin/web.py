@@ -24,10 +24,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shoal.config.settings import Settings
-from shoal.core.http_date import parse_http_date
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.http_date import parse_http_date
 from shoal.net.interfaces import list_interfaces
 from shoal.net.resolver import look_up
 from shoal.origin.parts import (

@@ -1,4 +1,4 @@
-"""Read dates of HTTP, which the other end of a connection writes; pure."""
+"""Read dates of HTTP, which the other end of a connection writes."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.http_date import parse_http_date
+from shoal.net.http_date import parse_http_date
 
 
 @pytest.mark.parametrize(
