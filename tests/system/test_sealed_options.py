@@ -256,5 +256,5 @@ def test_share_says_that_a_hidden_name_needs_another(tmp_path: Path) -> None:
     (tmp_path / ".profile").write_bytes(b"x")
     with share(tmp_path / ".profile") as sharer:
         sharer.wait_line(
-            r"receivers have to choose another one \(-o OUT\), unless", stream="err"
+            "receivers must choose another one with -o OUT, unless", stream="err"
         )

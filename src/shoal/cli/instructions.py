@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shoal.cli.addresses import dialable_addresses
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
+from shoal.net.interfaces import list_interfaces
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from shoal.node.node import Node
     from shoal.swarm.share import SealedShare
 
-__all__ = ["say_how_to_get"]
+__all__ = ["dialable_addresses", "say_how_to_get"]
 
+_BRIDGES = ("docker", "br-", "veth", "virbr", "lxc", "cni", "podman")
 MAX_NAMED = 2  # addresses of this machine that are named for --peer
 MAX_COMMANDS = 3  # shares for which a command is written
 
@@ -59,3 +61,21 @@ def _command(node: "Node", share: "OpenShare | SealedShare") -> str:
         relays = (shlex.quote(str(relay)) for relay in node.settings.relays)
         command += "".join(f" --relay {each}" for each in relays)
     return command
+
+
+def dialable_addresses(allowed: Sequence[str] = ()) -> list[str]:
+    """Return the addresses at which other machines may reach this one.
+
+    Those of bridges to containers and virtual machines on this machine come last, and
+    loopback only if the interfaces in `allowed` have no other.
+    """
+    try:
+        found = list_interfaces(allowed)
+    except OSError:
+        return []  # the system does not list its interfaces
+    scopes = (Scope.PRIVATE, Scope.GLOBAL)
+    near = [each for each in found if scope_of(each.address) in scopes]
+    near.sort(key=lambda each: each.name.startswith(_BRIDGES))
+    if not near and allowed:
+        near = [each for each in found if scope_of(each.address) is Scope.LOOPBACK]
+    return [each.address for each in near]

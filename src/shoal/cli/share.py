@@ -101,7 +101,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         open_node(options, has_line=True) as (node, output),
         open_page(node, output, options) as show,
     ):
-        title = options["name"] or Path(places[0]).name
+        is_of_path = len(places) == 1 and places != ("-",)
+        title = (not is_of_path and options["name"]) or Path(places[0]).name
         with Reporter(output, title) as reporter:
             given = sys.stdin.buffer if places == ("-",) else places
             chosen = _chosen(places, options)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shoal.cli import addresses
-from shoal.cli.addresses import dialable_addresses
+from shoal.cli import instructions
+from shoal.cli.instructions import dialable_addresses
 from shoal.net.interfaces import Interface
 
 
@@ -20,7 +20,7 @@ def test_addresses_that_other_machines_can_dial_are_told(
     here: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = [Interface("eth0", each, 24) for each in here]
-    monkeypatch.setattr(addresses, "list_interfaces", lambda allowed: listed)
+    monkeypatch.setattr(instructions, "list_interfaces", lambda allowed: listed)
     assert dialable_addresses() == expected
 
 
