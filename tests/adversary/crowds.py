@@ -18,8 +18,8 @@ from shoal.core.names.address import Address
 from shoal.core.names.code import parse_code
 from shoal.core.names.link import parse_link
 from shoal.errors import PeerError
+from shoal.transport.quic.connection import configuration
 from shoal.transport.quic.endpoint import ACCEPT_BURST, ACCEPT_RATE
-from shoal.transport.quic.tls import configuration
 from tests.adversary.meetings import INTERNET, NODE, PORT
 from tests.helpers.codes import dial
 from tests.helpers.commands import code_of, cpu_time, link_of

@@ -14,9 +14,9 @@ from shoal.core.punches import Met
 from shoal.errors import NotAHolderError, PeerError, ShoalError
 from shoal.transport.datagrams import BatchSocket
 from shoal.transport.quic import endpoint as quic_endpoint
+from shoal.transport.quic.connection import WINDOW
 from shoal.transport.quic.endpoint import ACCEPT_BURST
 from shoal.transport.quic.stream import SEND_ROOM, QuicStream
-from shoal.transport.quic.tls import WINDOW
 from shoal.transport.sealed.by_udp import UdpPeers
 from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
