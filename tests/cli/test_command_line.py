@@ -93,7 +93,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get x --once", "shoal get has no option --once; leave it out."),
         ("share x --port 70000", "--port: '70000' is not a port; write a number"),
         ("-q", "Name a command."),
-        ("share f --recursive", "taken with all that is in it; leave"),
+        ("share f --recursive", "includes its subfolders; leave out --rec"),
         ("get team -r", "leave out -r. See shoal get"),
         ("completion", "Name your shell: shoal completion bash, shoal"),
         ("completion tcsh", "Name your shell"),

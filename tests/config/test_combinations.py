@@ -23,9 +23,9 @@ REFUSED = {
     "share - --name x --exclude y": "--exclude is for the files of a folder",
     "share - --name x --follow-symlinks": "--follow-symlinks is for the files of a",
     "share - --name x --open": "An open channel shares a file; name it in place",
-    "share x --public --new-link": "with --new-link another one; use one of",
+    "share x --public --new-link": "and --new-link gives a new one; use one of",
     "share x --code-for 1h": "--code-for needs a code; add --code.",
-    "share x --json --qr": "--qr draws for people, and --json writes for programs",
+    "share x --json --qr": "--qr draws for people, and --json is for programs",
     "share x --open --relay a:1": "--relay is not for open channels",
     "share x --open --once 2": "--once is not for open channels",
     "get team -o x --keep-exec": "--keep-exec is not for open channels",
@@ -34,8 +34,8 @@ REFUSED = {
     "get team -i x": "-i reads the links from a file; leave out LINK",
     "get -i x -o y": "-o names the target of one link; with -i, use -C",
     "get 4821-purity-carbon-olympic x --include y": "names one file; leave out --incl",
-    "get team -o - --json": "-o - writes the bytes themselves; leave out --json",
-    "get team -o - --seed-for 1": "-o - writes the bytes themselves; leave out",
+    "get team -o - --json": "-o - writes only the bytes of the file; leave out --json",
+    "get team -o - --seed-for 1": "-o - writes only the bytes of the file; leave out",
     "get team -o - -f": "-o - writes to standard output, and -f is for files",
     "seed --install --uninstall": "--install and --uninstall are opposites",
     "seed --uninstall --port 1": "whatever its options; leave out --port",
@@ -107,7 +107,7 @@ def test_each_row_of_the_table_names_options_that_exist() -> None:
 def test_python_callers_get_the_same_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="code_for needs a code; pass code=True"):
         ShareOptions.of(code_for=60)
-    with pytest.raises(UsageError, match="the argument new_link another one"):
+    with pytest.raises(UsageError, match="the argument new_link gives a new one"):
         ShareOptions.of(public=True, new_link=True)
     monkeypatch.setenv("SHOAL_CODE_FOR", "60")
     assert ShareOptions.of().code_for == 60

@@ -62,8 +62,14 @@ async def test_every_check_runs_and_none_fails_here(tmp_path: Path) -> None:
         (["10.0.0.1"], "No IPv6 address"),
         (["::1"], "on this machine only"),
         (["::1", "fe80::1%eth0"], "on the LAN only"),
-        (["::1", "fe80::1%eth0", "fd00::1"], "fd00::1 is reached from private"),
-        (["::1", "fe80::1%eth0", "2a01::1", "fd00::1"], "2a01::1 is reached by any"),
+        (
+            ["::1", "fe80::1%eth0", "fd00::1"],
+            ("Only private networks can reach fd00::1;"),
+        ),
+        (
+            ["::1", "fe80::1%eth0", "2a01::1", "fd00::1"],
+            ("Any peer with IPv6 can reach 2a01::1,"),
+        ),
         (["2001:db8::1"], "No IPv6 address"),
     ],
 )

@@ -249,7 +249,7 @@ def test_a_router_that_speaks_pcp_lets_peers_in_by_ipv6(tmp_path: Path) -> None:
             assert f"dport {PORT}" in home.router.run("nft", "list", "ruleset")
             with shoal("doctor", *nowhere, ns=home.namespace) as doctor:
                 doctor.wait_line(
-                    rf"router\s+By IPv6 it lets peers dial \[{home.ipv6}\]"
+                    rf"router\s+The router lets peers dial \[{home.ipv6}\]"
                 )
             sharing.send(signal.SIGINT)
             sharing.finish()

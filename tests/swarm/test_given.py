@@ -144,7 +144,8 @@ async def test_links_to_files_are_followed_on_request(tree: Path) -> None:
     assert sorted(said) == [
         "'broken' is a link and is not shared.",
         "'folder' is a link to a folder and is not shared.",
-        f"Link to files outside of {top}, shared: 'outer' ('{tree / 'else/d'}').",
+        f"A link leads out of {top}, and the content is shared: 'outer' "
+        f"('{tree / 'else/d'}').",
     ]
 
 

@@ -93,7 +93,7 @@ CASES = {
     "a part of a code": Case("get 4821-purity", 2, "looks like a code, but a code"),
     "no command": Case("''", 2, "The name of the command is empty. See shoal --help."),
     "a variable as an option": Case(
-        "share f --interfaces lo", 2, "--interfaces is no option; set SHOAL_INTERFACES"
+        "share f --interfaces lo", 2, "is not an option; set SHOAL_INTERFACES"
     ),
     "a name in place of a link": Case("ls team", 2, "team is not a link, which begins"),
     "a channel in place of a link": Case(f"info {HEX}", 2, "is an open channel. This"),
@@ -174,7 +174,7 @@ def test_invalid_input_has_its_message_and_exit_code(name: str, place: Path) -> 
 def test_a_name_that_the_locale_cannot_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "é").touch()
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    message = "cannot be read in this locale, so set LC_ALL=C.UTF-8 before."
+    message = "needs a UTF-8 locale (set LC_ALL=C.UTF-8)."
     _check_failure(run("share", tmp_path, env=env).finish(), 2, message)
 
 

@@ -175,7 +175,7 @@ def test_an_error_after_the_code_names_the_link(
     with sharing(source, namespace) as program:
         ended = get(namespace, code_of(program), "-o", tmp_path / "copy")
         assert ended.code == 6
-        again = "The code may be used up; next time: shoal get (shoal:\\S+) -o "
+        again = "The code may be used up; next time, run: shoal get (shoal:\\S+) -o "
         match = re.search(again, ended.stderr)
         assert match is not None, ended.stderr
         assert get(namespace, match[1], "-o", tmp_path / "copy", "-f").code == 0

@@ -4,6 +4,7 @@ import os
 import re
 import zipfile
 from importlib import import_module
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.helpers.safetensors import write_safetensors
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = {"sh", "python"}
+EXTRAS = set(metadata("shoal").get_all("Provides-Extra") or ())
 
 
 def runs(page: Path) -> bool:
@@ -70,6 +72,36 @@ def test_a_block_that_is_not_run_names_its_test(page: Path) -> None:
             assert all((ROOT / path).is_file() for path in named), block.mark
         else:
             assert block.language in {*RUN, "text", "json", ""}, block
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_extras_are_installed_from_the_checkout(page: Path) -> None:
+    # The name is not on the package index: `shoal[…]` works only where shoal is
+    # installed already, as it is for a reader of the command's messages.
+    allowed = {".", "shoal"} if page.name == "install.md" else {"."}
+    for source, extras in _extras(page.read_text()):
+        assert source in allowed, (source, extras)
+        assert set(extras) <= EXTRAS
+
+
+def test_messages_name_extras_that_exist() -> None:
+    found = [
+        each
+        for module in (ROOT / "src").rglob("*.py")
+        for each in _extras(module.read_text())
+    ]
+    assert {source for source, _ in found} == {"shoal"}
+    for _, extras in found:
+        # The doctor puts the names of those that are missing into its message.
+        assert {each for each in extras if not each.startswith("{")} <= EXTRAS
+
+
+def _extras(text: str) -> list[tuple[str, list[str]]]:
+    """Return the source and the names of all extras that a text says to install."""
+    found = re.findall(r"pipx? install\s+['\"]([^'\"\[]*)\[([^]]+)\]", text)
+    return [(source, extras.split(",")) for source, extras in found]
 
 
 def test_the_reader_notices_errors(reader: Reader) -> None:

@@ -225,7 +225,9 @@ def test_the_exit_code_is_5_if_the_only_source_sends_wrong_chunks(
     assert code == 5
     event = json.loads(out.splitlines()[-1])
     assert (event["event"], event["code"]) == ("error", 5)
-    assert f"The origin {origin.url[:-1]} sent what the id does not name" in err
+    assert (
+        f"The origin {origin.url[:-1]} sent a chunk that does not match the id"
+    ) in err
 
 
 def test_an_unreachable_origin_is_named_if_no_other_source_is_left(

@@ -237,7 +237,10 @@ def _explain(error: Exception) -> tuple[int, str]:
             failed = explain_output_error(error)
             return failed.exit_code, str(failed)
         case MemoryError():
-            return 1, "There is not enough memory; end other programs or allow more."
+            return 1, (
+                "There is not enough memory; end other programs, "
+                "or raise the limit (ulimit -v)."
+            )
         case _:
             return 1, (
                 f"This is a bug in shoal: {type(error).__name__}: {error}. Set "

@@ -37,7 +37,7 @@ def completion(shell: str | None, **options: Any) -> None:
             "completion fish."
         )
     if options["json"]:
-        raise UsageError("completion writes the script itself; leave out --json.")
+        raise UsageError("completion writes a script, not JSON; leave out --json.")
     made = get_completion_class(shell)
     assert made is not None
     click.echo(made(cli, {}, "shoal", VARIABLE).source(), nl=False)

@@ -86,7 +86,7 @@ def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
     except ShoalError as error:
         if wanted.is_redeemed and again() not in str(error):
             command = printable(wanted.command())
-            write_message(f"The code may be used up; next time: {command}")
+            write_message(f"The code may be used up; next time, run: {command}")
         raise
 
 

@@ -74,7 +74,7 @@ def _read_line(text: str, name: str, number: int) -> Wanted:
     """Return what a line names; raise `UsageError` with its number."""
     where = f"Line {number:,} of {name}"
     if text == "-":  # on a command line, it stands for standard input
-        raise UsageError(f"{where} is no link; correct it.")
+        raise UsageError(f"{where} is not a link; correct it.")
     try:
         return Wanted([text])
     except UsageError as error:

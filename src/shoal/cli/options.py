@@ -113,7 +113,9 @@ def _check_filled(option: Option, value: object) -> None:
     may_be_empty = option.kind is COUNT or option.metavar.startswith("[")
     if "" in values and not may_be_empty:
         flag = option.short or option.flag
-        raise UsageError(f"The value of {flag} is empty; write one, or leave it out.")
+        raise UsageError(
+            f"The value of {flag} is empty; write one, or leave {flag} out."
+        )
 
 
 def version_option(command: F) -> F:
@@ -297,11 +299,11 @@ def unknown_option(error: click.NoSuchOption) -> str:
     """Return a sentence about an option that a command does not have."""
     if error.option_name in _RECURSIVE:
         return (
-            f"A folder is taken with all that is in it; leave out {error.option_name}."
+            f"A folder always includes its subfolders; leave out {error.option_name}."
         )
     for option in OPTIONS:
         if option.flag == error.option_name and not option.commands:
-            return f"{option.flag} is no option; set {option.variable} instead."
+            return f"{option.flag} is not an option; set {option.variable} instead."
     if error.ctx is not None and error.option_name in _TAKES_VALUE:
         command = error.ctx.command_path
         return f"{command} has no option {error.option_name}; leave it out."

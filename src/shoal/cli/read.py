@@ -44,7 +44,9 @@ async def cat(link: str, path: str | None, **options: Any) -> None:
     from shoal.cli.runner import only_link, open_node
 
     if options["json"]:
-        raise UsageError("cat writes the bytes themselves; leave out --json.")
+        raise UsageError(
+            "cat writes the bytes of the file, not JSON; leave out --json."
+        )
     span = options["range"]
     if span is not None and (not _RANGE.fullmatch(span) or span == "-"):
         raise UsageError(
@@ -185,7 +187,9 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
     if len(words) != 2:
         raise UsageError("Give a link or channel and an index: shoal chunk LINK INDEX.")
     if options["json"]:
-        raise UsageError("chunk writes the chunk itself; leave out --json.")
+        raise UsageError(
+            "chunk writes the bytes of the chunk, not JSON; leave out --json."
+        )
     link, index = words
     if not (index.isascii() and index.isdigit() and len(index) <= 10):
         raise UsageError(f"{index[:40]!r} is not an index; write a number from 0 on.")
@@ -220,5 +224,7 @@ def parse_span(span: str | None, size: int) -> tuple[int, int]:
     if not first:
         return max(0, size - int(last)), size
     if int(first) >= size or (last and int(last) < int(first)):
-        raise UsageError(f"The file has {size:,} B and no range {span}; name another.")
+        raise UsageError(
+            f"The file has {size:,} B and no range {span}; write a range within it."
+        )
     return int(first), min(int(last) + 1, size) if last else size

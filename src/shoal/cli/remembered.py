@@ -41,7 +41,7 @@ def forget(what: str, **options: Any) -> None:
     _report(catalogue, output)
     if not entries:
         raise ShoalError(
-            "Nothing that shoal list shows has this link or path; copy one from there."
+            "No share in the list has this link or path; copy one from shoal list."
         )
     for entry in entries:
         leftover = _leftover(entry, disk)

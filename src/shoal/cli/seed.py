@@ -9,6 +9,7 @@ import click
 from shoal.cli.options import Command
 from shoal.cli.output import Output, root_fields
 from shoal.cli.status import title_of
+from shoal.core.report.units import format_count
 from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
@@ -64,18 +65,19 @@ async def _seed(options: dict[str, Any]) -> None:
         seeder = _Seeder(node, output, show, tasks)
         await seeder.look()
         if seeder.shares:
-            count, port = len(seeder.shares), seeder.shares[0].port
-            output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
+            what = format_count(len(seeder.shares), "share")
+            port = seeder.shares[0].port
+            output.say(f"Sharing {what} on port {port}; press Ctrl-C to stop.")
             say_how_to_get(node, output, seeder.shares)
         elif seeder.is_waiting:
             output.say(
-                "Other commands share all complete copies; they are shared here when "
-                "those end. Press Ctrl-C to stop."
+                "Other shoal commands are sharing all complete copies; this one "
+                "shares them when those end. Press Ctrl-C to stop."
             )
         else:
             output.say(
-                "There is no complete copy to share yet; what you share or download "
-                "from now on is shared. Press Ctrl-C to stop."
+                "There is no complete copy to share yet; this command also shares what "
+                "you share or download from now on. Press Ctrl-C to stop."
             )
         reports = report_until_cancelled(
             node, output, seeder.shares, link_of=lambda share: str(share.link)

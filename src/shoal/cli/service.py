@@ -162,7 +162,10 @@ def _quoted(word: str) -> str:
     for character in ("\\", '"'):
         word = word.replace(character, f"\\{character}")
     if not word.isprintable():
-        raise UsageError("The service cannot have control characters in its command.")
+        raise UsageError(
+            "The command of a service cannot have control characters; leave out or "
+            "rename what has them."
+        )
     return f'"{word.replace("%", "%%")}"'
 
 

@@ -113,7 +113,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
             _write_link(options["link_file"], str(share.link))
         if share.link.origins:
             output.warn(
-                "The link contains the origin's URL, with any password or key in it."
+                "The link contains the origin's URL, so everyone with the link can "
+                "read any password or key in it."
             )
         if options["qr"]:
             # Upper case makes a smaller code, but URLs are case-sensitive.

@@ -78,8 +78,8 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
         if fields.get("new_link") and values["public"]:
             public, new_link = option("--public"), option("--new-link")
             raise UsageError(
-                f"With {public}, everyone has the same link for the same bytes, and "
-                f"with {new_link} another one; use one of them."
+                f"{public} gives everyone the same link for the same bytes, and "
+                f"{new_link} gives a new one; use one of them."
             )
         return cls(receivers=receivers, **values)
 

@@ -63,21 +63,21 @@ _ROWS = (
     _Row(
         Case.PIPE,
         ("include", "exclude", "follow-symlinks"),
-        "{0} is for the files of a folder, and standard input is shared as one file; "
-        "leave it out.",
+        "Standard input is shared as one file, and {0} is for the files of a folder; "
+        "leave out {0}.",
     ),
     _Row(Case.PIPE, ("open",), "An open channel shares a file; name it in place of -."),
     _Row(
         "public",
         ("new-link",),
-        "With --public, everyone has the same link for the same bytes, and with {0} "
-        "another one; use one of them.",
+        "--public gives everyone the same link for the same bytes, and {0} gives a new "
+        "one; use one of them.",
     ),
     _Row("no code", ("code-for",), "{0} needs a code; add --code."),
     _Row(
         "json",
         ("qr",),
-        "{0} draws for people, and --json writes for programs; give one of them.",
+        "{0} draws for people, and --json is for programs; give one of them.",
     ),
     # Downloading.
     _Row(
@@ -100,13 +100,13 @@ _ROWS = (
     _Row(
         Case.STDOUT,
         ("json", "seed", "seed-for"),
-        "-o - writes the bytes themselves; leave out --json and --seed.",
+        "-o - writes only the bytes of the file; leave out --json and --seed.",
         counts_defaults=True,
     ),
     _Row(
         Case.STDOUT,
         ("force", "keep-exec", "include", "exclude"),
-        "-o - writes to standard output, and {0} is for files; leave it out.",
+        "-o - writes to standard output, and {0} is for files; leave out {0}.",
     ),
     # The service.
     _Row(

@@ -134,7 +134,7 @@ OPTIONS = (
         "user that has the other options given, and start it."),
     Option("uninstall", FLAG, ("seed",), help="Stop and remove that service."),
     Option("watch", FLAG, ("list",), help="List again whenever something changes."),
-    Option("remove", FLAG, ("clean",), help="Remove what is listed."),
+    Option("remove", FLAG, ("clean",), help="Remove the downloads that clean lists."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",
         help="Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500."),
     Option("http", ENDPOINT, ("serve", "share", "get", "seed"),

@@ -218,7 +218,7 @@ def _limits() -> Iterator[Finding]:
         size = f"{addresses >> 20} MiB"
         yield note(
             "memory",
-            f"Memory is limited to {size} of addresses (ulimit -v).",
+            f"The address space is limited to {size} (ulimit -v).",
             "256 MiB are enough.",
         )
 

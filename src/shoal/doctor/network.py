@@ -49,15 +49,17 @@ DIAL_TIME = 3.0  # seconds for a peer to accept
 ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
 TOPIC_SIZE = 20  # bytes
 _ONE_SIDE = (
-    "Two peers need only one that the other can dial. If neither can, and their dials "
-    "do not meet either, name a relay with --relay HOST:PORT."
+    "It is enough that one of two peers can dial the other. If neither can, and they "
+    "do not connect when both dial either, name a relay with --relay HOST:PORT."
 )
 # The farthest comes first.
 _IPV6_REACH = {
-    Scope.GLOBAL: "{} is reached by any peer with IPv6, if no firewall is in between.",
-    Scope.PRIVATE: "{} is reached from private networks only; the internet needs IPv4.",
-    Scope.LINK: "IPv6 is used on the LAN only: there is no address but {}.",
-    Scope.LOOPBACK: "IPv6 is used on this machine only: there is no address but {}.",
+    Scope.GLOBAL: "Any peer with IPv6 can reach {}, if no firewall is in between.",
+    Scope.PRIVATE: (
+        "Only private networks can reach {}; peers on the internet need IPv4."
+    ),
+    Scope.LINK: "IPv6 works on the LAN only: the only address is {}.",
+    Scope.LOOPBACK: "IPv6 works on this machine only: the only address is {}.",
 }
 _PEER_HINT = "You can still name peers with --peer HOST:PORT."
 
@@ -94,7 +96,10 @@ async def check_router(settings: Settings) -> list[Finding]:
         problem = await networks.until_mapped()
         mapped = networks.mappings
         findings = [
-            ok("router", f"By IPv6 it lets peers dial {each.outside} ({each.method}).")
+            ok(
+                "router",
+                f"The router lets peers dial {each.outside} by IPv6 ({each.method}).",
+            )
             for each in mapped
             if each.is_ipv6
         ]

@@ -113,7 +113,9 @@ def _check(request: web.Request, hosts: AllowedHosts) -> web.Response | None:
     if request.version not in VERSIONS:
         return refusal(505, "Use HTTP/1.1.", close=True)
     if _has_body_or_upgrade(request):
-        return refusal(400, "Send no body and no upgrade.", close=True)
+        return refusal(
+            400, ("Send the request without a body and without an upgrade."), close=True
+        )
     sites = {each.strip(" \t").lower() for each in headers.getall("Sec-Fetch-Site", [])}
     if sites & FOREIGN_SITES:
         return refusal(403, "Pages of other sites have no access.")

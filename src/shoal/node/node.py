@@ -109,7 +109,9 @@ class Node(LocalFiles):
         for name, rate in (("up", up), ("down", down)):
             check_optional(name, rate, int, float)
             if rate is not None and rate <= 0:
-                raise UsageError(f"{name} is {rate}; pass None for no limit.")
+                raise UsageError(
+                    f"{name} is {rate}; pass a number above 0, or None for no limit."
+                )
         now = monotonic()
         self._resources.up.change(up, now)
         self._resources.down.change(down, now)

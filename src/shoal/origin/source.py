@@ -327,5 +327,5 @@ class OriginState:
         problem = self.problem or self.file_problem
         if problem is None and self.origin.outstanding:
             name = self.origin.reader.name
-            return f"The origin {name} was asked and does not answer."
+            return f"The origin {name} does not answer a request."
         return problem

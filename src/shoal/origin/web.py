@@ -253,7 +253,7 @@ def _check_status(status: int, headers: Mapping[str, str], part: Part) -> None:
         raise OriginFileError(f"it answers {status} for {name}")
     pause = parse_retry_after(headers.get("Retry-After", ""))
     if status in _BUSY and pause is not None:
-        message = f"it answers {status} and asks to be left alone for {pause:.0f} s"
+        message = f"it answers {status} and asks for a pause of {pause:.0f} s"
         raise OriginBusyError(message, pause)
     if status not in (200, 206):
         raise PeerError(f"it answers {status}")
@@ -304,7 +304,9 @@ class AddressFilter(AbstractResolver):
         if is_address and not self._allows(host):
             raise PeerError(f"{host} is not on the internet; {how_to_allow()}")
         if not is_address and self._is_confined:
-            raise PeerError(f"these networks have no name lookup; {how_to_allow()}")
+            raise PeerError(
+                f"names cannot be looked up on these networks; {how_to_allow()}"
+            )
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

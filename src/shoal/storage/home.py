@@ -54,7 +54,7 @@ def _create(disk: Disk, at: int, name: str) -> None:
     draft = f".{name}-{os.urandom(8).hex()}"
     fd = disk.create(draft, at=at)
     if fd is None:
-        raise StoreError(f"{draft} already exists.")
+        raise StoreError(f"{draft} already exists; try again.")
     try:
         disk.pwrite(fd, [os.urandom(SECRET_SIZE)], 0)
         disk.fdatasync(fd)

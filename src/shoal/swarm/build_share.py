@@ -169,7 +169,7 @@ def check_pipe(options: ShareOptions) -> None:
     """Raise `UsageError` unless a pipe can be shared with these options."""
     if options.name is None:
         raise UsageError(
-            f"A pipe has no name; name what it yields with {option('--name')}."
+            f"A pipe has no name; give its data one with {option('--name')}."
         )
     check_share_name(options.name)
     if options.chunk_size is not None:

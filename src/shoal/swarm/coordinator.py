@@ -159,7 +159,7 @@ class Coordinator(Watcher[ChunkSource]):
             # A peer was connected, or no origin could be asked for anything.
             lied = origins is not None and origins.has_only_liars
             has_only_liars = not len(connections) and lied
-        idle = "The origin {} is asked once a peer has said what the share is."
+        idle = "The origin {} is used once a peer has described the share."
         return DownloadState(
             found=connections.found,
             ready=len(connections),

@@ -200,7 +200,7 @@ class Origins:
         state = self._of(origin)
         if not state.is_used or index in state.refused:
             return  # requested before an earlier one did not verify
-        what = f"sent what the id does not name (chunk {index})"
+        what = f"sent a chunk that does not match the id (chunk {index})"
         problem = f"The origin {origin.reader.name} {what}."
         state.wrong += 1
         if not self._manifest.root.is_folder or state.wrong > MAX_WRONG:

@@ -337,8 +337,9 @@ class Upload:
         name = self._manifest.root.name
         self._on_problem(
             StoreError(
-                f"{name} has changed on the disk since it was shared, though no file "
-                "has a new time. Share it again; until then wrong chunks are not sent."
+                f"The data of {name} changed on the disk since it was shared, though "
+                "no file has a new time. Chunks that changed are not sent; share it "
+                "again."
             )
         )
 
@@ -348,7 +349,10 @@ class Upload:
         if text not in self._reported and len(self._reported) <= MAX_REPORTED:
             self._reported.add(text)
             if len(self._reported) > MAX_REPORTED:
-                text = "Chunks of more files are not sent; no more of them are named."
+                text = (
+                    "More files changed; their chunks are not sent, "
+                    "and they are not named."
+                )
             self._resources.on_notice(Notice(text))
 
     # Announcements.

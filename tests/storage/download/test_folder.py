@@ -94,7 +94,7 @@ def test_a_folder_never_replaces_anything(
         disk.close(disk.open_write(TARGET))
     else:
         disk.make_directory(TARGET)
-    with pytest.raises(TargetExistsError, match="that is downloaded replaces nothing"):
+    with pytest.raises(TargetExistsError, match="never replaces anything"):
         case.open(disk, overwrite=overwrite)
     with pytest.raises(TargetExistsError):
         Staging(TARGET, IDENTITY, disk).check_target(

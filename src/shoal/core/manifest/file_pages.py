@@ -245,7 +245,7 @@ def decode_leaf(data: bytes, bounds: Bounds) -> list[Entry]:
     paths, sizes, attributes = zip(*entries, strict=True) if entries else ((), (), ())
     _check_page(data, paths, bounds)
     if len(entries) != bounds.end - bounds.number:
-        raise bad_link("a page of its file table has another number of files")
+        raise bad_link("a page of its file table has the wrong number of files")
     if min(sizes, default=0) < 0:
         place = next(place for place, size in enumerate(sizes) if size < 0)
         raise bad_link(f"the size of {shown(paths[place])} is {sizes[place]}")
@@ -274,13 +274,13 @@ def decode_index(data: bytes, bounds: Bounds) -> list[Below]:
     _check_page(data, [each.path for each in below], bounds)
     is_top = bounds.path is None
     if not below or (is_top and len(below) < 2):
-        raise bad_link("its file table has a page without need")
+        raise bad_link("its file table has a superfluous page")
     ends = [*below[1:], Below("", bounds.end, bounds.end_offset, b"")]
     if (below[0].number, below[0].offset) != (bounds.number, bounds.offset):
-        raise bad_link("the numbers of its files do not agree")
+        raise bad_link("the file numbers in its file table do not agree")
     for one, after in zip(below, ends, strict=True):
         if one.number >= after.number or one.offset > after.offset:
-            raise bad_link("the numbers of its files do not agree")
+            raise bad_link("the file numbers in its file table do not agree")
     return below
 
 
@@ -308,7 +308,7 @@ def _check_page(data: bytes, paths: Sequence[str], bounds: Bounds) -> None:
     if not bounds.is_last and len(data) < MIN_FULL_PAGE:
         raise bad_link("a page of its file table is not full")
     if paths and bounds.path is not None and paths[0] != bounds.path:
-        raise bad_link("a page of its file table begins with another path")
+        raise bad_link("a page of its file table begins with the wrong path")
     # Python compares code points, which gives the order of the UTF-8 bytes.
     if not all(map(lt, paths, islice(paths, 1, None))):
         raise bad_link("its files are not sorted by path")
@@ -330,6 +330,6 @@ def _check_claim(data: bytes, min_size: int) -> None:
     elif kind in (0xDC, 0xDD):
         count = int.from_bytes(data[1 : 3 if kind == 0xDC else 5], "big")
     else:
-        raise bad_link("its file table is no array")
+        raise bad_link("its file table is not an array")
     if count * min_size > len(data):
         raise bad_link(f"it claims to have {count} files")

@@ -75,7 +75,7 @@ def _parse_ipv6(text: str) -> str:
         )
     if host.startswith("fe80:") and not zone_of(host):
         raise UsageError(
-            f"{host} exists on every network of this machine; name the interface, "
+            f"{host} may be on any network of this machine; name the interface, "
             f"like [{host}%eth0]:4001."
         )
     return host
@@ -93,5 +93,5 @@ def _check_name(host: str, text: str) -> None:
     if not all(0 < len(label) <= MAX_LABEL_LENGTH for label in host.split(".")):
         raise UsageError(
             f"{host[:80]!r} is not a host name; write 1 to {MAX_LABEL_LENGTH} "
-            "characters between two dots."
+            "characters between dots."
         )

@@ -124,7 +124,7 @@ def _check_text(name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise UsageError("The channel's id is not valid text; check it.") from None
+        raise UsageError("The channel's id is not valid text; copy it again.") from None
     if size > MAX_NAME_SIZE:
         raise UsageError(
             f"A channel's id has at most {MAX_NAME_SIZE} bytes, but this has {size}; "

@@ -78,8 +78,8 @@ class StallTimer:
             is_late or now - self._sizeless_since > SIZES_TIME
         ):
             return ShoalError(
-                "The servers found do not send the size of the file, which the "
-                "workshop's programs cannot do; fetch its chunks one by one with "
+                "The servers found do not send the size of the file, so it cannot be "
+                "downloaded whole; fetch its chunks one by one with "
                 f"{told('shoal chunk', 'fetch_chunk()')}."
             )
         if not is_late:

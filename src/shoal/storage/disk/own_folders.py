@@ -131,7 +131,7 @@ def write_new_file(
     draft = f".{name[:16]}-{token_hex(8)}"
     fd = disk.create(draft, at=at)
     if fd is None:
-        raise StoreError(f"{draft} already exists.")
+        raise StoreError(f"{draft} already exists; try again.")
     try:
         disk.pwrite(fd, parts, 0)
         disk.fdatasync(fd)

@@ -141,13 +141,15 @@ class Staging:
         self.clear_finished()
         if is_folder:
             hint = (
-                "a folder that is downloaded replaces nothing. Remove it or choose "
+                "a downloaded folder never replaces anything. Remove it or choose "
                 "another name."
             )
         elif found.is_directory:
             hint = "a folder is never replaced. Remove it or choose another name."
         elif not found.is_file:
-            hint = "it is no regular file, so it is not replaced. Choose another name."
+            hint = (
+                "it is not a regular file, so it is not replaced. Choose another name."
+            )
         else:
             hint = (
                 "remove it, choose another name, or ask to overwrite it with "

@@ -273,8 +273,10 @@ class _Scan:
         if count > len(self._outside):
             named += f"; and {count - len(self._outside):,} more"
         if count:
-            what = "Link" if count == 1 else f"{count:,} links"
-            self._warn(f"{what} to files outside of {self._top}, shared: {named}.")
+            what = "A link leads" if count == 1 else f"{count:,} links lead"
+            self._warn(
+                f"{what} out of {self._top}, and the content is shared: {named}."
+            )
 
     def check_names(self) -> None:
         """Raise `UsageError` if a share cannot have the names of some files."""
@@ -316,7 +318,7 @@ def _encoding_problem(path: str) -> str | None:
     if _are_readable([path]):
         return None
     if sys.getfilesystemencoding() != "utf-8":
-        return "cannot be read in this locale, so set LC_ALL=C.UTF-8 before"
+        return "needs a UTF-8 locale (set LC_ALL=C.UTF-8)"
     return "is not valid UTF-8"
 
 

@@ -109,8 +109,8 @@ def spool(
     except DiskFullError:
         remove_spooled(spooled, disk)
         raise DiskFullError(
-            f"The disk with {home} has too little space for what the pipe yields; free "
-            "some, or set XDG_DATA_HOME to a folder on another disk."
+            f"The disk with {home} has too little space for the data from the pipe; "
+            "free some, or set XDG_DATA_HOME to a folder on another disk."
         ) from None
     except BaseException:
         remove_spooled(spooled, disk)
@@ -165,10 +165,11 @@ def _read(stream: BinaryIO) -> bytes:
         data = read(READ_SIZE)
     except OSError as error:
         raise StoreError(
-            f"What is shared could not be read ({error.strerror}); {run_again()}."
+            f"{told('Standard input', 'The stream')} could not be read "
+            f"({error.strerror}); {run_again()}."
         ) from None
     if not isinstance(data, bytes):
-        raise TypeError("what is shared must be bytes: open the file in binary mode")
+        raise TypeError("the stream must yield bytes; open the file in binary mode")
     return data
 
 

@@ -141,7 +141,9 @@ class SealedListener(PortListener[_Stranger]):
         if other is None and is_counted and self._is_full:
             problem = _FULL
         elif other is not None and (yields or not other.yields):
-            problem = "This node offers that share already."
+            problem = (
+                "This node already offers that share; use that one, or stop it first."
+            )
         else:
             start = handshake_start(keys)
             self._shares[keys.psk] = _Share(keys, start, factory, yields)
@@ -227,7 +229,9 @@ class SealedListener(PortListener[_Stranger]):
         self._strangers += 1
         now = self._loop.time()
         if now - self._logged >= LOG_PERIOD:
-            _log.info("%d connections were not from holders", self._strangers)
+            _log.info(
+                "%d connections were not from peers with the link", self._strangers
+            )
             self._logged, self._strangers = now, 0
 
     def _on_task_done(self, task: asyncio.Task[None], connection: _Stranger) -> None:
