@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 from contextlib import closing
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def _only(findings: list[Finding]) -> tuple[State, str]:
     (finding,) = findings
     assert finding.state is State.OK or finding.advice
     return finding.state, finding.found
+
+
+def test_every_extra_is_reported_as_installed_or_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    (advice,) = (each.advice for each in check_machine() if each.name == "extras")
+    assert advice is not None
+    named = advice.partition("[")[2].partition("]")[0].split(",")
+    declared = metadata("shoal").get_all("Provides-Extra") or []
+    assert {*named} == {*declared} - {"all"}
 
 
 async def test_every_check_runs_and_none_fails_here(tmp_path: Path) -> None:

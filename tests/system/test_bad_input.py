@@ -71,14 +71,13 @@ CASES = {
     "several names that no share has": Case(
         "share bad",
         2,
-        "2 files cannot be shared: 'aux.c' has a name in it that is a device on "
-        "Windows; 'b:c' has the character U+003A in it. Rename or exclude them.",
+        "2 files cannot be shared: 'aux.c' cannot exist on Windows, where AUX is a "
+        "device; 'b:c' has ':' in it. Rename or exclude them.",
     ),
     "one name that no share has": Case(
         "share bad --exclude aux.c",
         2,
-        "This file cannot be shared: 'b:c' has the character U+003A in it. Rename or "
-        "exclude it.",
+        "This file cannot be shared: 'b:c' has ':' in it. Rename or exclude it.",
     ),
     "a limit with a fraction": Case(
         "get team -o out --limit-down 1.5M --timeout 0.2", 3, "No data arrived"
@@ -171,11 +170,14 @@ def test_invalid_input_has_its_message_and_exit_code(name: str, place: Path) -> 
     }
 
 
-def test_a_name_that_the_locale_cannot_read_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "end"), [("", "."), ("é", "; choose another one")])
+def test_a_name_that_the_locale_cannot_read_is_told(
+    tmp_path: Path, path: str, end: str
+) -> None:
     (tmp_path / "é").touch()
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    message = "needs a UTF-8 locale (set LC_ALL=C.UTF-8)."
-    _check_failure(run("share", tmp_path, env=env).finish(), 2, message)
+    message = f"needs a UTF-8 locale (set LC_ALL=C.UTF-8){end}"
+    _check_failure(run("share", tmp_path / path, env=env).finish(), 2, message)
 
 
 def test_a_name_is_printed_in_the_locale_c(tmp_path: Path) -> None:

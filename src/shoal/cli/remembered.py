@@ -63,7 +63,7 @@ def clean(**options: Any) -> None:
     """List unfinished downloads and the space that they use, or remove them.
 
     A download that is running is left alone. With --remove, the data of the others is
-    removed, so they start from nothing when they are run again.
+    removed, so those downloads start over when you run them again.
 
     \b
     shoal clean

@@ -16,7 +16,7 @@ __all__ = ["serve"]
     "links", metavar="LINK...", nargs=-1, required=True, envvar="SHOAL_LINK"
 )
 async def serve(links: tuple[str, ...], **options: Any) -> None:
-    """Serve the shares LINK... over HTTP and print the address of a page of them.
+    """Serve the shares LINK... over HTTP and print the address of a page about them.
 
     The parts that a client reads are downloaded, verified and kept in memory for a
     while; nothing is written to the disk. Anyone who has the address can read the

@@ -33,6 +33,7 @@ _EXTRAS = {
     "origin": ("fsspec", "s3fs"),
     "fast": ("uvloop",),
     "qr": ("segno",),
+    "quic": ("qh3",),
 }
 _HARDWARE = ({"aes", "pclmulqdq"}, {"aes", "pmull"})  # of x86, of ARM
 

@@ -304,7 +304,7 @@ def test_empty_files_have_an_offset_and_no_bytes() -> None:
 
 @pytest.mark.parametrize("path", ["../x", "a:b", "con", "a\nb", "x" * 256, ""])
 def test_a_path_that_cannot_be_shared_is_a_usage_error(path: str) -> None:
-    with pytest.raises(UsageError, match="Rename it, or leave") as error:
+    with pytest.raises(UsageError, match="Rename a file, or leave") as error:
         sharing([(path, 1, False)])
     assert str(error.value).isprintable()
 

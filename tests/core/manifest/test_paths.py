@@ -88,6 +88,20 @@ def test_every_forbidden_character_is_refused_and_no_other_of_ascii() -> None:
         assert bool(name_problem(f"a{chr(code)}b")) == (chr(code) in forbidden), code
 
 
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("d/aux .c/x", "cannot exist on Windows, where AUX is a device"),
+        ("d./x", "cannot exist on Windows, where no name ends with a dot or a space"),
+        ("a:b", "has ':' in it"),
+        ("a\x07b", "has U+0007 in it"),
+        ("a\udcff", "is not valid UTF-8, or needs a UTF-8 locale (set LC_ALL=C.UTF-8)"),
+    ],
+)
+def test_a_problem_says_what_is_wrong_with_the_name(path: str, problem: str) -> None:
+    assert path_problem(path) == problem
+
+
 @pytest.mark.parametrize("code", [0xD800, 0xDC80, 0xDFFF])
 def test_a_path_that_is_not_utf8_is_refused_with_a_printable_message(code: int) -> None:
     assert path_problem("a" + chr(code))

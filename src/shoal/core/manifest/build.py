@@ -125,8 +125,8 @@ def check_paths(pages: Callable[[], Iterable[Sequence[str]]]) -> None:
 
 def _not_shared(problem: str) -> UsageError:
     return UsageError(
-        f"This folder cannot be shared as it is: {problem}. Rename it, or leave it out "
-        f"with {option('--exclude')}."
+        f"This folder cannot be shared as it is: {problem}. Rename a file, or leave "
+        f"some out with {option('--exclude')}."
     )
 
 

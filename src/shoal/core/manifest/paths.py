@@ -82,11 +82,12 @@ def name_problem(name: str) -> str | None:
         return f"has {name!r} in it"
     bad = _BAD_CHARACTER.search(name)
     if bad is not None:
-        return f"has the character U+{ord(bad[0]):04X} in it"
+        return _character_problem(bad[0])
     if name[-1] in ". ":
-        return "has a name in it that ends with a dot or a space"
-    if name.partition(".")[0].rstrip(" ").upper() in _RESERVED:
-        return "has a name in it that is a device on Windows"
+        return "cannot exist on Windows, where no name ends with a dot or a space"
+    device = name.partition(".")[0].rstrip(" ").upper()
+    if device in _RESERVED:
+        return f"cannot exist on Windows, where {device} is a device"
     size = len(name) if name.isascii() else len(name.encode())
     if size > MAX_NAME_SIZE:
         return f"has a name of {size} bytes in it, more than {MAX_NAME_SIZE}"
@@ -95,6 +96,15 @@ def name_problem(name: str) -> str | None:
     seen = INVISIBLE.sub("", name)
     # A name must not become empty or `..` on a system that ignores these characters.
     return None if seen == name else name_problem(seen)
+
+
+def _character_problem(bad: str) -> str:
+    """Return what is wrong with a name that has a forbidden character."""
+    if "\ud800" <= bad <= "\udfff":
+        # Python has these for bytes of a name that it could not decode.
+        return "is not valid UTF-8, or needs a UTF-8 locale (set LC_ALL=C.UTF-8)"
+    named = f"'{bad}'" if bad.isprintable() else f"U+{ord(bad):04X}"
+    return f"has {named} in it"
 
 
 def hides(name: str) -> bool:
