@@ -98,7 +98,7 @@ async def test_a_peer_whose_copy_changed_withholds_that_chunk_and_says_so() -> N
         await asyncio.sleep(30)
         assert not left(member)
         (notice,) = notices
-        assert "has changed on the disk" in notice
+        assert "changed on the disk since it was shared" in notice
         source(net).begin(member)
         assert (await fetching).get(7) == CONTENT.chunk(7)
 

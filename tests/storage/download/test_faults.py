@@ -32,7 +32,7 @@ def test_a_disk_too_small_is_an_error_before_the_first_byte(
     case: Case, size: str, disk: FaultyDisk
 ) -> None:
     disk.capacity = 20_000
-    with pytest.raises(DiskFullError, match=f"needs {size} and"):
+    with pytest.raises(DiskFullError, match=f"needs {size} "):
         case.open(disk)
     assert disk.paths() == set()
 
