@@ -87,6 +87,18 @@ async def test_a_port_is_announced_by_its_number_on_the_internet() -> None:
                 assert await first(addresses) == Address("127.0.0.1", 5002)
 
 
+async def test_the_first_announcement_has_the_number_that_answers_have_told() -> None:
+    """A wrong number would be all that others find until the next announcement."""
+    async with UdpNode() as node:
+
+        def number(port: int) -> int:
+            return port + 1000 if node.senders_of(b"get_peers") else port
+
+        discovery = discover(node.address, announced=number)
+        async with discovery, join(discovery, port=4002) as mine:
+            assert await first(mine) == Address("127.0.0.1", 5002)
+
+
 async def test_a_client_finds_a_peer_that_is_announced_later() -> None:
     async with UdpNode() as node, discover(node.address) as discovery:
         async with join(discovery) as addresses:

@@ -336,6 +336,9 @@ class DhtDiscovery:
                     if is_urgent or search.is_due.is_set()
                     else spacing(self._announced_topics, self._networks, self._retry)
                 )
+                if lookup.port is not None and search.port is not None:
+                    # The nodes that have answered may have told how a NAT changes it.
+                    lookup.port = self._announced(search.port)
                 for address, data in lookup.next_queries(loop.time()):
                     self.udp.send(data, address)
                 if lookup.is_done:

@@ -109,7 +109,8 @@ class Lookup:
         self._topic = topic
         self._node_id = node_id
         self._rng = rng
-        self._port = port
+        self.port = port
+        """The port to announce; it may change until it is announced."""
         self._is_ipv6 = is_ipv6
         self._wants_both = wants_both
         self._pace = Pace() if pace is None else pace
@@ -319,7 +320,7 @@ class Lookup:
 
     def _nodes_to_tell(self) -> list[Candidate]:
         """Return the closest nodes that have responded with a token (BEP 5)."""
-        if self._port is None:
+        if self.port is None:
             return []
         return [each for each in self._nearest() if each.token is not None]
 
@@ -331,12 +332,12 @@ class Lookup:
     def _announce(self, now: float) -> list[Datagram]:
         datagrams: list[Datagram] = []
         for each in self._ready(self._announcing, now):
-            assert self._port is not None
+            assert self.port is not None
             assert each.token is not None
             self._announcing.remove(each)
             tid = self._start_query(_Method.ANNOUNCE, each.address, now)
             data = build_announce_peer(
-                tid, self._node_id, self._topic, port=self._port, token=each.token
+                tid, self._node_id, self._topic, port=self.port, token=each.token
             )
             datagrams.append(Datagram(each.address, data))
         return datagrams
@@ -381,7 +382,7 @@ class Lookup:
         candidate.state = NodeState.ANSWERED
         candidate.token = response.token
         if self._stage is _Stage.ANNOUNCING:
-            if self._port is not None and response.token is not None:
+            if self.port is not None and response.token is not None:
                 self._announcing.append(candidate)
         elif response.peers and not self._by_family(response)[0]:
             self._without_nodes.append(candidate)
