@@ -24,6 +24,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
         ("share --once 3 photos", "share --once=3 photos"),
         ("share photos --once", "share photos --once=1"),
         ("--once share photos", "--once=1 share photos"),
+        ("share photos --once -1", "share photos --once=-1"),
         ("share --once=2 -- --once", "share --once=2 -- --once"),
     ],
 )
@@ -118,6 +119,16 @@ def test_the_message_says_what_is_mistyped(
     assert captured.err.startswith("shoal: ")
     assert message in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.parametrize("name", ["share", "link", "get", "cat", "verify", "stop"])
+def test_a_missing_argument_is_named(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("shoal: Missing argument '")
+    assert said.endswith(f" See shoal {name} --help.\n")
 
 
 @pytest.mark.parametrize("typed", ["--version", "get --version", "-q --version ls"])

@@ -220,7 +220,7 @@ _COUNTS = {option.flag for option in OPTIONS if option.kind is COUNT}
 
 
 # So that a number which is not valid is reported as that, and not as a path.
-_LIKE_NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
+_LIKE_NUMBER = re.compile(r"-?[0-9]+([.,][0-9]*)?")
 
 
 def settle_counts(args: Sequence[str]) -> list[str]:
