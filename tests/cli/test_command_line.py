@@ -7,6 +7,7 @@ from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command, settle_counts
 from shoal.config.nearest import nearest
 from shoal.config.options import NETWORK
+from tests.helpers.codes import LINK
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 
@@ -153,3 +154,11 @@ def test_every_command_has_the_output_options(name: str) -> None:
     assert set(promised.split()) <= known
     network = "--peer --port --lan-only --no-lan --dht-bootstrap"
     assert (set(network.split()) <= known) == (name in NETWORK)
+
+
+@pytest.mark.parametrize("name", ["get", "cat", "verify"])
+def test_an_empty_path_is_refused_before_peers_are_looked_for(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, str(LINK), ""]) == 2
+    assert capsys.readouterr().err.startswith("shoal: PATH is empty; name a file")

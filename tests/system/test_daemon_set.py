@@ -105,6 +105,6 @@ def test_a_pod_fetches_the_model_and_is_ready_when_it_is_complete(
         container.send(signal.SIGTERM)
         assert container.finish().code == 143
     with Program(words, namespace=namespace, env=env) as container:
-        container.wait_line("Sharing 1 on port 4001")
+        container.wait_line("Sharing 1 share on port 4001")
         container.send(signal.SIGTERM)
         assert container.finish().code == 143

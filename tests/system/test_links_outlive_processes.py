@@ -202,7 +202,7 @@ def test_seed_reports_each_copy_that_has_changed_and_serves_the_others(
     entry = next((tmp_path / "machine/home/shoal/catalogue").glob("*/*"))
     entry.with_name("damaged").write_bytes(b"damaged")
     with machine.start("seed") as program:
-        port = program.wait_line(r"Sharing 1 on port (\d+)")[1]
+        port = program.wait_line(r"Sharing 1 share on port (\d+)")[1]
         assert len(program.find(re_of(paths[0]) + " has changed")) == 1
         assert len(program.find("damaged is skipped")) == 1
         peer = ("--peer", f"127.0.0.1:{port}")
@@ -263,7 +263,7 @@ def test_seed_says_once_what_concerns_several_entries(
     assert ended.stderr.count("in use") == 1
     paths[0].write_bytes(bytes(7))
     with machine.start("seed") as program:
-        program.wait_line(r"Sharing 2 on port \d+")
+        program.wait_line(r"Sharing 2 shares on port \d+")
         assert len(program.find(re_of(paths[0]))) == 1
 
 

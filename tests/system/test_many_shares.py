@@ -51,7 +51,9 @@ def test_ten_thousand_shares_are_served_and_served_again(
         member.communicate()
     assert member.returncode == 0
     with run("seed", env=home) as program:
-        line = program.wait_line(r"Sharing 10000 on port (\d+)", 900, stream="err")
+        line = program.wait_line(
+            r"Sharing 10,000 shares on port (\d+)", 900, stream="err"
+        )
         fetch_ends(links, files, int(line[1]), "seeded")
 
 

@@ -129,7 +129,7 @@ def test_the_seeding_unit_fetches_the_link_in_its_credential(
         service.send(signal.SIGTERM)
         assert [str(service.finish().code)] == settings(unit)["SuccessExitStatus"]
     with Program(words, namespace=namespace, env=env, cwd=Path("/")) as service:
-        service.wait_line("Sharing 1 on port")
+        service.wait_line("Sharing 1 share on port")
         service.send(signal.SIGTERM)
         ended = service.finish()
     assert [str(ended.code)] == settings(unit)["SuccessExitStatus"]

@@ -140,13 +140,18 @@ def link_argument(function: F) -> F:
 
 
 def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
-    """Return the link and the path, where SHOAL_LINK may replace the first argument."""
+    """Return the link and the path, where SHOAL_LINK may replace the first argument.
+
+    Raises `UsageError` if the path is empty.
+    """
     from shoal.core.names.link_text import has_link_form
 
     usual = os.environ.get("SHOAL_LINK")
     if usual and path is None and link not in (usual, "-"):
         if not has_link_form(link):
             return usual, link
+    if path == "":
+        raise UsageError("PATH is empty; name a file.")
     return link, path
 
 

@@ -54,6 +54,7 @@ async def _seed(options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.cli.service import tell_started
     from shoal.cli.serving import report_until_cancelled
+    from shoal.core.report.units import format_count
 
     async with (
         open_node(options, has_line=True) as (node, output),
@@ -64,7 +65,8 @@ async def _seed(options: dict[str, Any]) -> None:
         seeder = _Seeder(node, output, show, tasks)
         await seeder.look()
         if seeder.shares:
-            count, port = len(seeder.shares), seeder.shares[0].port
+            count = format_count(len(seeder.shares), "share")
+            port = seeder.shares[0].port
             output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
             say_how_to_get(node, output, seeder.shares)
         elif seeder.is_waiting:
