@@ -57,7 +57,7 @@ async def test_sharing_checks_the_files_in_the_bucket(bucket: str, model: Path) 
         share = await node.share(model, origins=bucket)
         assert share.link.origins == (bucket,)
         (model / "config.json").write_bytes(b"{ }")
-        with pytest.raises(VerificationError, match="s3://models .*3 here"):
+        with pytest.raises(VerificationError, match="s3://models .*3 B here"):
             await node.share(model, origins=bucket)
 
 

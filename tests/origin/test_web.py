@@ -142,7 +142,7 @@ async def test_a_response_other_than_the_requested_range_is_refused(
         (with_status(404), "404"),
         (with_status(403), "403"),
         (with_status(416), "416"),
-        (with_header("Content-Range", "bytes 1000-3999/16385"), "16385 bytes"),
+        (with_header("Content-Range", "bytes 1000-3999/16385"), "16,385 B there"),
     ],
 )
 async def test_a_missing_or_resized_file_raises_an_error_for_that_file_only(

@@ -87,7 +87,7 @@ TABLE = [
     Row(
         2,
         "chunk {link} 99 --peer {peer}",
-        "There is no chunk 99; ask for one",
+        "There is no chunk 99; request one from 0 to 3.",
         no_json=True,
     ),
     # No peer has the share.

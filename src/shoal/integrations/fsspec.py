@@ -23,6 +23,7 @@ from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
 from shoal.config.kinds import FLAG
 from shoal.config.nearest import nearest
+from shoal.config.options import OPTIONS
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
@@ -91,7 +92,7 @@ class ShoalFileSystem(ReadOnlyFileSystem):
         invalid value.
         """
         settings = {
-            name: value
+            name: _read_flag(name, value) if name in _FLAGS else value
             for name, value in storage_options.items()
             if name not in IGNORED and name not in OPEN_OPTIONS
         }
@@ -367,10 +368,14 @@ def _check_names(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"shoal's file system has no option {name[:40]!r}{near}")
 
 
+_FLAGS = frozenset(option.keyword for option in OPTIONS if option.kind.types == (bool,))
+
+
 def _read_flag(name: str, value: Any) -> bool:
     """Return the value of an option that is yes or no, and may be text."""
+    read = FLAG.read_variable if isinstance(value, str) else FLAG.read
     try:
-        return bool(FLAG.read(value))
+        return bool(read(value))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
 

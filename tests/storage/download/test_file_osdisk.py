@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.report.units import format_size
 from shoal.errors import (
     TargetExistsError,
 )
@@ -224,7 +225,7 @@ def test_a_disk_too_small_ends_with_exit_code_9(
     inside = in_small_tmpfs(tmp_path, script)
     said = lines(fetch(tmp_path / "file", size, 100_000, *inside))
     assert said[0].startswith("DiskFullError")
-    assert f"needs {size:,} bytes" in said[0]
+    assert f"needs {format_size(size)} " in said[0]
     assert said[1:] == ["9", "other"]
 
 
