@@ -7,6 +7,7 @@ from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command, settle_counts
 from shoal.config.nearest import nearest
 from shoal.config.options import NETWORK
+from tests.helpers.codes import LINK
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 
@@ -24,6 +25,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
         ("share --once 3 photos", "share --once=3 photos"),
         ("share photos --once", "share photos --once=1"),
         ("--once share photos", "--once=1 share photos"),
+        ("share photos --once -1", "share photos --once=-1"),
         ("share --once=2 -- --once", "share --once=2 -- --once"),
     ],
 )
@@ -120,6 +122,16 @@ def test_the_message_says_what_is_mistyped(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("name", ["share", "link", "get", "cat", "verify", "stop"])
+def test_a_missing_argument_is_named(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("shoal: Missing argument '")
+    assert said.endswith(f" See shoal {name} --help.\n")
+
+
 @pytest.mark.parametrize("typed", ["--version", "get --version", "-q --version ls"])
 def test_every_command_has_the_option_version(
     typed: str, capsys: pytest.CaptureFixture[str]
@@ -142,3 +154,11 @@ def test_every_command_has_the_output_options(name: str) -> None:
     assert set(promised.split()) <= known
     network = "--peer --port --lan-only --no-lan --dht-bootstrap"
     assert (set(network.split()) <= known) == (name in NETWORK)
+
+
+@pytest.mark.parametrize("name", ["get", "cat", "verify"])
+def test_an_empty_path_is_refused_before_peers_are_looked_for(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name, str(LINK), ""]) == 2
+    assert capsys.readouterr().err.startswith("shoal: PATH is empty; name a file")

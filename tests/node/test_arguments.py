@@ -105,6 +105,22 @@ def test_a_callback_is_checked_before_anything_begins(call: Callable[..., Any]) 
         call(LINK, on_progress=5)
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("", shoal.UsageError, "The path is empty; name a file or folder"),
+        (["a", ""], shoal.UsageError, "The path is empty"),
+        (b"notes.txt", TypeError, "path must be str or PathLike, not bytes"),
+    ],
+)
+async def test_a_path_that_names_nothing_is_refused(
+    path: Any, error: type[Exception], message: str
+) -> None:
+    async with shoal.Node(here()) as node:
+        with pytest.raises(error, match=message):
+            await node.share(path)
+
+
 async def test_nodes_and_shares_describe_themselves(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(bytes(2048))
@@ -116,10 +132,10 @@ async def test_nodes_and_shares_describe_themselves(tmp_path: Path) -> None:
     assert repr(share) == f"<SealedShare of {about}>"
     opened = await node.share_open(file, "team")
     assert repr(opened) == f"<OpenShare of 'team', served on port {opened.port}>"
+    await node.aclose()
+    assert repr(node) == "<Node, closed>"
     await share.leave()
     assert "(2.0 KiB), left on port" in repr(share)
-    await node.aclose()
-    assert repr(node) == "<Node, closed, serving 0 shares>"
     assert share.link not in repr(share)
     assert isinstance(share.link, str)
 

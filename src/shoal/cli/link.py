@@ -1,5 +1,6 @@
 """`shoal link`: print the link of a file or folder without sharing it."""
 
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ __all__ = ["link"]
 
 @click.command(cls=Command)
 @click.argument("places", type=click.Path(readable=False), metavar="PATH...", nargs=-1)
-async def link(places: tuple[str, ...], **options: Any) -> None:
+def link(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]:
     """Print the link that shoal share PATH prints, and share nothing.
 
     With the same options, the same files have the same link.
@@ -22,16 +23,21 @@ async def link(places: tuple[str, ...], **options: Any) -> None:
     \b
     shoal link photos/
     """
-    from shoal.cli.progress import Reporter
-    from shoal.cli.runner import open_node
-    from shoal.config.arguments import ShareOptions
-
+    # Before the event loop runs: the message for a missing PATH names the command.
     check_places(places)
     if "-" in places:
         raise UsageError(
             "Standard input has a link only while it is shared: shoal share - --name "
             "NAME. A file with the name - is ./-."
         )
+    return _link(places, options)
+
+
+async def _link(places: tuple[str, ...], options: dict[str, Any]) -> None:
+    from shoal.cli.progress import Reporter
+    from shoal.cli.runner import open_node
+    from shoal.config.arguments import ShareOptions
+
     async with open_node(options, has_line=True) as (node, output):
         with Reporter(output, Path(places[0]).name) as reporter:
             chosen = fields_of(ShareOptions, options)

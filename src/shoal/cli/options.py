@@ -142,13 +142,18 @@ def link_argument(function: F) -> F:
 
 
 def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
-    """Return the link and the path, where SHOAL_LINK may replace the first argument."""
+    """Return the link and the path, where SHOAL_LINK may replace the first argument.
+
+    Raises `UsageError` if the path is empty.
+    """
     from shoal.core.names.link_text import has_link_form
 
     usual = os.environ.get("SHOAL_LINK")
     if usual and path is None and link not in (usual, "-"):
         if not has_link_form(link):
             return usual, link
+    if path == "":
+        raise UsageError("PATH is empty; name a file.")
     return link, path
 
 
@@ -222,7 +227,7 @@ _COUNTS = {option.flag for option in OPTIONS if option.kind is COUNT}
 
 
 # So that a number which is not valid is reported as that, and not as a path.
-_LIKE_NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
+_LIKE_NUMBER = re.compile(r"-?[0-9]+([.,][0-9]*)?")
 
 
 def settle_counts(args: Sequence[str]) -> list[str]:

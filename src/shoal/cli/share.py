@@ -184,8 +184,10 @@ def _say_what(output: "Output", share: "SealedShare", places: tuple[str, ...]) -
     what = format_size(root.size)
     if root.is_folder:
         what += f", {format_count(root.file_count, 'file')}"
-    if len(places) > 1:
-        what += f": {names_of([Path(place) for place in places])}"
+    # A path given twice is shared once.
+    paths = list(dict.fromkeys(map(Path, places)))
+    if len(paths) > 1:
+        what += f": {names_of(paths)}"
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
     if hides(root.name):
         output.say(

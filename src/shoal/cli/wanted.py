@@ -49,6 +49,8 @@ class Wanted:
                 "files may follow a link."
             )
         self._given = list(given[: width or 1])
+        if rest and not rest[0]:
+            raise UsageError("PATH is empty; name a file of the share.")
         if rest:
             self.path = rest[0].removeprefix("./")
         if self._was_code:

@@ -273,10 +273,14 @@ def _given(path: object, name: str | None) -> "Given":
 
     from shoal.swarm.build_share import Given
 
-    is_one = isinstance(path, str | os.PathLike) or not isinstance(path, Iterable)
+    is_one = isinstance(path, str | bytes | os.PathLike) or not isinstance(
+        path, Iterable
+    )
     paths: list[Any] = [path] if is_one else list(cast("Iterable[Any]", path))
     for each in paths:
         check_type("path", each, str, os.PathLike)
     if not paths:
         raise UsageError("There is no path to share; name at least one.")
+    if "" in paths:  # Path("") would be the current folder
+        raise UsageError("The path is empty; name a file or folder.")
     return Given.of([Path(each) for each in paths], name)

@@ -83,9 +83,10 @@ class Node(LocalFiles):
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._resources.is_stopped else "open"
+        if self._resources.is_stopped:
+            return "<Node, closed>"
         count = len(self._registry.served) if "_registry" in self.__dict__ else 0
-        return f"<Node, {state}, serving {format_count(count, 'share')}>"
+        return f"<Node, open, serving {format_count(count, 'share')}>"
 
     async def __aenter__(self) -> Self:
         return self

@@ -53,7 +53,7 @@ def check_sealed_chunk_size(chunk_size: int) -> None:
     if not is_chunk_size(chunk_size):
         raise UsageError(
             f"The chunks of a share cannot have {chunk_size} B; choose a power of two "
-            f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE} B."
+            f"from {MIN_CHUNK_SIZE >> 10} KiB to {MAX_CHUNK_SIZE >> 20} MiB."
         )
 
 

@@ -66,7 +66,9 @@ def parse_channel(text: str) -> Channel:
     """
     check_type("text", text, str)
     given = text.strip()
-    text = given.removeprefix(_PREFIX)
+    # A phone may write the first letter of a line as a capital.
+    has_prefix = given[: len(_PREFIX)].lower() == _PREFIX
+    text = given[len(_PREFIX) :] if has_prefix else given
     bare = bare_link(text)
     if re.fullmatch(_HEX_ID, bare):
         return Channel(bare.lower(), is_hash=True)
@@ -80,7 +82,7 @@ def parse_channel(text: str) -> Channel:
             "This looks like the link of a sealed share, not like the id of an open "
             "channel; read it with parse_link() or fetch it with fetch()."
         )
-    if text == given and looks_like_code(text):
+    if not has_prefix and looks_like_code(text):
         raise UsageError(
             f"{_not_a_channel(text)} If an open channel has this name, write "
             f"{_PREFIX}{text}"
@@ -111,7 +113,7 @@ def check_name(name: str) -> Channel:
         )
     if looks_like_link(name):
         raise UsageError("That NAME would be read as a link; choose another.")
-    if looks_like_code(name) or name.startswith(_PREFIX):
+    if looks_like_code(name) or name[: len(_PREFIX)].lower() == _PREFIX:
         raise UsageError("That NAME would be read as a code; choose another.")
     if name != name.strip():
         raise UsageError("A NAME cannot begin or end with white space; choose another.")

@@ -1,6 +1,6 @@
 """Tell what may be meant as a code from other texts, and find its parts; pure.
 
-A text that begins like a code is a code or refused, never the name of an open channel:
+A text that is like a code is a code or refused, never the name of an open channel:
 the name of a channel is announced, and the words of a code are a secret.
 docs/protocol.md, "Codes".
 """
@@ -186,11 +186,14 @@ you young youth zebra zero zone zoo
 _KNOWN = frozenset(WORDS)
 _BEGINNINGS = {word[:PREFIX]: word for word in WORDS if len(word) >= PREFIX}
 _LENGTHS = sorted({len(word) for word in WORDS})
+_LONGEST = (COUNT - 1) * _LENGTHS[-1]  # letters of the last two words without a gap
 
 # Any spaces and hyphens, also those that a phone replaces them with, and what else is
 # put between words.
 _GAP = r"[\s\-._,+/\u00a0\u2010-\u2015\u2212]"
 _GAPS = re.compile(f"{_GAP}+")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_FOUR_DIGITS = re.compile(r"(?:[\W_]*\d){4}(?![\W_]*\d)")
 _START = re.compile(rf"((?:\d{_GAP}*)*)([^\W\d_].*)", re.DOTALL)
 
 
@@ -265,17 +268,43 @@ def has_code_form(text: str) -> bool:
 def looks_like_code(text: str) -> bool:
     """Return True if `text` is never read as a channel: it is a code or mistyped.
 
-    It begins with four digits and a word of the list, has four digits and any three
-    words, or three words of the list and another number or none.
+    It has three words of the list in sequence and a digit, or only these words; or it
+    begins with four digits, and has a word of the list, or any three words.
     """
+    plain = folded(bare_link(text))
+    runs = _LETTERS.findall(plain)
+    has_digit = any(map(str.isdigit, plain))
+    if _has_three_words(runs) and (has_digit or len(runs) in (1, COUNT)):
+        return True
+    if _FOUR_DIGITS.match(plain) is None:
+        return has_digit and _has_readings(text)
+    return has_code_form(text) or _begins_a_word(runs) or any(map(_is_listed, runs))
+
+
+def _has_readings(text: str) -> bool:
+    """Return True if `text` is a number of any length and three words."""
     parts = parts_of(text)
-    if parts is None:
-        return False
-    if not parts.digits:
-        return len(parts.runs) == COUNT and _KNOWN.issuperset(parts.runs)
-    if len(parts.digits) != DIGITS:
-        return bool(parts.readings)
-    first = parts.runs[0]
+    return parts is not None and bool(parts.digits) and bool(parts.readings)
+
+
+def _has_three_words(runs: list[str]) -> bool:
+    """Return True if three runs of letters in sequence, or one of them, are words."""
+    known = [run in _KNOWN for run in runs]
+    if any(map(all, zip(known, known[1:], known[2:], strict=False))):
+        return True
+    return any(len(words) == COUNT for run in runs for words in _split(run, COUNT))
+
+
+def _begins_a_word(runs: list[str]) -> bool:
+    """Return True if the first run of letters begins with a word or as one does."""
     # The shortest words are shorter than the beginning that belongs to one word only.
-    begins = first[:PREFIX] in _BEGINNINGS or first[: _LENGTHS[0]] in _KNOWN
-    return begins or has_code_form(text)
+    first = runs[0] if runs else ""
+    return first[:PREFIX] in _BEGINNINGS or first[: _LENGTHS[0]] in _KNOWN
+
+
+def _is_listed(run: str) -> bool:
+    """Return True if a run of letters is a word, or ends with two of them."""
+    tails = (run[start:] for start in range(max(0, len(run) - _LONGEST), len(run)))
+    return run in _KNOWN or any(
+        len(words) > 1 for tail in tails for words in _split(tail, COUNT - 1)
+    )
