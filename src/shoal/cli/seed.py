@@ -55,6 +55,7 @@ async def _seed(options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.cli.service import tell_started
     from shoal.cli.serving import report_until_cancelled
+
     async with (
         open_node(options, has_line=True) as (node, output),
         open_page(node, output, options) as show,
