@@ -33,6 +33,7 @@ from tests.interop.dht_oracle import start
 
 PORT = 6881
 ENOUGH = 4  # nodes that each must name, on average
+AGAIN = 20.0  # seconds until all nodes are introduced again
 _CLONE_NEWNET = 0x40000000
 
 
@@ -125,9 +126,13 @@ def main(nodes: list[tuple[str, str]]) -> None:
             time.sleep(0.5)
     print(f"ready {Address(hosts[0], PORT)}", flush=True)
     while True:
-        for session in sessions:
-            session.wait_for_alert(200)
-            session.pop_alerts()
+        # Unlike nodes of a large DHT, so few would forget each other in some minutes.
+        introduce_all(sessions, hosts)
+        again_at = time.monotonic() + AGAIN
+        while time.monotonic() < again_at:
+            for session in sessions:
+                session.wait_for_alert(200)
+                session.pop_alerts()
 
 
 if __name__ == "__main__":
