@@ -100,7 +100,9 @@ async def test_a_file_that_ends_early_is_refused_alone() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_an_origin_may_ask_to_be_left_alone(status: int) -> None:
-    with pytest.raises(OriginBusyError, match=f"{status}.* for 120 s") as busy:
+    with pytest.raises(
+        OriginBusyError, match=f"{status} and asks for a pause of 120 s"
+    ) as busy:
         await answered(status, b"", {"Retry-After": "120"})
     assert busy.value.seconds == 120
     with pytest.raises(PeerError, match=f"it answers {status}$"):

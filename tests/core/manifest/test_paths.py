@@ -109,7 +109,6 @@ def test_a_path_that_is_not_utf8_is_refused_with_a_printable_message(code: int) 
 
 
 def test_lengths_are_limited_to_the_byte() -> None:
-    assert name_problem("bad\udcff.txt") == "is not valid UTF-8"
     assert name_problem("n" * 255) is None
     assert name_problem("n" * 256)
     assert name_problem("\u00e9" * 127 + "e") is None

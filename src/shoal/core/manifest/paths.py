@@ -81,8 +81,6 @@ def name_problem(name: str) -> str | None:
     if name in (".", ".."):
         return f"has {name!r} in it"
     bad = _BAD_CHARACTER.search(name)
-    if bad is not None and "\ud800" <= bad[0] <= "\udfff":
-        return "is not valid UTF-8"  # Python writes such bytes as surrogates
     if bad is not None:
         return _character_problem(bad[0])
     if name[-1] in ". ":
