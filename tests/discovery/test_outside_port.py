@@ -17,9 +17,8 @@ PORT, OUTSIDE = 4001, 41_000
 HERE = Address("8.8.1.1", OUTSIDE)
 
 
-async def test_a_port_that_peers_see_is_announced_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[Networks, list[int]]:
+    """Return networks, and the ports that they announce from now on."""
     networks = Networks(Settings())
     announced: list[int] = []
     monkeypatch.setattr(
@@ -27,6 +26,13 @@ async def test_a_port_that_peers_see_is_announced_at_once(
         "_announce_again",
         lambda hosts: announced.append(networks.outside_port(PORT)),
     )
+    return networks, announced
+
+
+async def test_a_port_that_peers_see_is_announced_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks, announced = watched(monkeypatch)
     networks.on_seen("9.9.1.1", HERE, PORT)
     assert not announced, "one peer could lie"
     networks.on_seen("9.9.2.1", HERE, PORT)
@@ -39,13 +45,7 @@ async def test_peers_that_tell_other_ports_over_and_over_cause_few_announcements
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each would have every share looked up and announced in the DHT."""
-    networks = Networks(Settings())
-    announced: list[int] = []
-    monkeypatch.setattr(
-        networks,
-        "_announce_again",
-        lambda hosts: announced.append(networks.outside_port(PORT)),
-    )
+    networks, announced = watched(monkeypatch)
     networks.on_seen("9.9.1.1", HERE, PORT)
     for number in range(1000):
         told = HERE if number % 2 else Address(HERE.host, 7)

@@ -318,8 +318,8 @@ class SimMachine:
         await node.aclose()
         self._trace("closed", process.name)
         self.has_closed = True
-        # What was called on the node may end after it.
-        await asyncio.sleep(0.5)
+        for _ in range(2):  # calls may end after the node, and after a stop
+            await asyncio.sleep(0.25)
         self.on_closed(self)
 
     def _choose_port(self) -> int:
